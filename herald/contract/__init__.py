@@ -1,0 +1,1 @@
+"""The event contract: what producers may send, and how it is stored."""

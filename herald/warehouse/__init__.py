@@ -1,0 +1,1 @@
+"""The ClickHouse client, migrations and names of the warehouse."""

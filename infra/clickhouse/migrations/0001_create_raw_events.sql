@@ -1,0 +1,75 @@
+-- Every event, exactly once per (topic, partition, offset). Columns are those of herald/contract.
+CREATE DATABASE IF NOT EXISTS raw;
+
+-- The window lets the server drop a retried insert by its token; the default, 0, ignores tokens.
+-- TTL counts from landing, so that history imported today is kept as long as events of today.
+CREATE TABLE raw.events
+(
+    `event_id` UUID CODEC(ZSTD(1)),
+    `source` LowCardinality(String),
+    `schema_version` LowCardinality(String),
+    `tenant_id` LowCardinality(String),
+    `event_type` LowCardinality(String),
+    `occurred_at` DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `ingested_at` Nullable(DateTime64(3, 'UTC')) CODEC(DoubleDelta, ZSTD(1)),
+    `timezone` LowCardinality(String),
+    `user_id` String CODEC(ZSTD(1)),
+    `anonymous_id` String CODEC(ZSTD(1)),
+    `device_id` String CODEC(ZSTD(1)),
+    `session_id` String CODEC(ZSTD(1)),
+    `message_id` String CODEC(ZSTD(1)),
+    `send_id` String CODEC(ZSTD(1)),
+    `campaign_id` LowCardinality(String),
+    `campaign_name` LowCardinality(String),
+    `variant_id` LowCardinality(String),
+    `template_id` LowCardinality(String),
+    `subject` LowCardinality(String),
+    `journey_id` LowCardinality(String),
+    `journey_step_id` LowCardinality(String),
+    `category` LowCardinality(String),
+    `experiment_id` LowCardinality(String),
+    `arm` LowCardinality(String),
+    `is_holdout` Bool CODEC(ZSTD(1)),
+    `channel` LowCardinality(String),
+    `provider` LowCardinality(String),
+    `ip_pool` LowCardinality(String),
+    `platform` LowCardinality(String),
+    `os_version` LowCardinality(String),
+    `app_version` LowCardinality(String),
+    `device_model` LowCardinality(String),
+    `device_class` LowCardinality(String),
+    `browser` LowCardinality(String),
+    `mailbox_provider` LowCardinality(String),
+    `country` LowCardinality(String),
+    `region` LowCardinality(String),
+    `city` LowCardinality(String),
+    `locale` LowCardinality(String),
+    `link_id` LowCardinality(String),
+    `link_url` String CODEC(ZSTD(1)),
+    `button_id` LowCardinality(String),
+    `user_agent` LowCardinality(String),
+    `machine_open` Bool CODEC(ZSTD(1)),
+    `is_suspected_bot` Bool CODEC(ZSTD(1)),
+    `suspected_bot_reasons` Array(LowCardinality(String)) CODEC(ZSTD(1)),
+    `failure_class` LowCardinality(String),
+    `failure_reason` LowCardinality(String),
+    `provider_code` LowCardinality(String),
+    `attempt` UInt8 CODEC(T64, ZSTD(1)),
+    `conversion_name` LowCardinality(String),
+    `revenue` Nullable(Decimal(18, 4)) CODEC(ZSTD(1)),
+    `currency` LowCardinality(String),
+    `cost` Nullable(Decimal(18, 4)) CODEC(ZSTD(1)),
+    `properties` String CODEC(ZSTD(3)),
+    `action` LowCardinality(String),
+    `_topic` LowCardinality(String),
+    `_partition` UInt16 CODEC(T64, ZSTD(1)),
+    `_offset` UInt64 CODEC(Delta, ZSTD(1)),
+    `landed_at` DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    INDEX by_user `user_id` TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX by_message `message_id` TYPE bloom_filter(0.01) GRANULARITY 4
+)
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(occurred_at)
+ORDER BY (tenant_id, campaign_id, channel, event_type, occurred_at)
+TTL toDateTime(landed_at) + INTERVAL 760 DAY
+SETTINGS non_replicated_deduplication_window = 10000;

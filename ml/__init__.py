@@ -1,0 +1,1 @@
+"""Features, training, evaluation, serving and monitoring of models."""

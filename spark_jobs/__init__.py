@@ -1,0 +1,1 @@
+"""Spark jobs: pure transforms, sinks, sources and the jobs that wire them."""
