@@ -244,7 +244,7 @@ def _create_ledger(client: Client) -> None:
         f"""CREATE TABLE IF NOT EXISTS {LEDGER}
 (
     `name` String,
-    `checksum` FixedString(64),
+    `checksum` String,
     `statements_done` UInt16,
     `statements` UInt16,
     `recorded_at` DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
