@@ -1,1 +1,1 @@
-"""Great Expectations gates between the layers."""
+"""Quality gates between the layers of the warehouse: what must hold, how it is checked, stored."""

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from herald.contract.columns import Column
 from herald.contract.events import Event, Landed
 from herald.contract.references import Reference
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _SPARK = {
     "string": "STRING",
@@ -42,6 +45,8 @@ class StoredField:
     @property
     def arrow_type(self) -> pa.DataType:
         """Type of the value in a record batch."""
+        import pyarrow as pa  # the warehouse environment derives DDL without it
+
         match self.column.arrow:
             case "dictionary":
                 return pa.dictionary(pa.int32(), pa.string())
@@ -92,6 +97,8 @@ def reference_fields(model: type[Reference]) -> tuple[StoredField, ...]:
 
 def arrow_schema(fields: tuple[StoredField, ...]) -> pa.Schema:
     """Arrow schema of the given columns; optional numbers and times are nullable."""
+    import pyarrow as pa
+
     return pa.schema(
         [
             pa.field(f.name, f.arrow_type, nullable=f.column.clickhouse.startswith("Nullable"))
