@@ -16,7 +16,8 @@ class Column:
 
     clickhouse: column type in ClickHouse, without codec.
     arrow: Arrow type name of the parsed value, as `pyarrow.type_for_alias` reads it,
-        or `dictionary` for a string with few values, or `list<string>`.
+        or `dictionary` for a string with few values, `list<string>`, or `decimal` for 18 digits,
+        4 of them decimal (a double would lose them in ClickHouse, which cuts instead of rounds).
     codec: ClickHouse codec list, or None for the server's default.
     group: the heading it stands under in the reference page.
     """

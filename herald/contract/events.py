@@ -148,7 +148,7 @@ class Event(BaseModel):
     revenue: Annotated[
         Decimal | None,
         Field(max_digits=18, decimal_places=4),
-        Column("Nullable(Decimal(18, 4))", "double", "value"),
+        Column("Nullable(Decimal(18, 4))", "decimal", "value"),
     ] = Field(None, description="Value of a conversion or purchase, in `currency`.")
     currency: Annotated[str, Field(pattern=r"^([A-Z]{3})?$"), low("value")] = Field(
         "", description="ISO 4217."
@@ -156,7 +156,7 @@ class Event(BaseModel):
     cost: Annotated[
         Decimal | None,
         Field(max_digits=18, decimal_places=4, ge=0),
-        Column("Nullable(Decimal(18, 4))", "double", "value"),
+        Column("Nullable(Decimal(18, 4))", "decimal", "value"),
     ] = Field(None, description="What this attempt cost, in `currency`.")
     properties: Annotated[dict[str, Any], Column("String", "string", "value", "ZSTD(3)")] = Field(
         default_factory=dict,

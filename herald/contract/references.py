@@ -65,7 +65,7 @@ class Campaign(Reference):
     ends_at: Annotated[AwareDatetime | None, time_column("message", nullable=True)] = Field(
         None, description="Last send, UTC."
     )
-    fixed_cost: Annotated[float, Field(ge=0), Column("Decimal(18, 4)", "double", "value")] = Field(
+    fixed_cost: Annotated[float, Field(ge=0), Column("Decimal(18, 4)", "decimal", "value")] = Field(
         0.0, description="Spend beside the cost of single messages, in `currency`."
     )
     currency: Annotated[Low, low("value")] = Field("USD", description="ISO 4217.")

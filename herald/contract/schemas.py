@@ -28,6 +28,7 @@ _SPARK = {
     "uint32": "BIGINT",
     "uint64": "BIGINT",
     "double": "DOUBLE",
+    "decimal": "DECIMAL(18, 4)",
     "timestamp[ms]": "TIMESTAMP",
     "list<string>": "ARRAY<STRING>",
 }
@@ -54,6 +55,8 @@ class StoredField:
                 return pa.list_(pa.string())
             case "timestamp[ms]":
                 return pa.timestamp("ms", tz="UTC")
+            case "decimal":
+                return pa.decimal128(18, 4)
             case name:
                 return pa.type_for_alias(name)
 
