@@ -28,7 +28,7 @@ _SPARK = {
     "uint32": "BIGINT",
     "uint64": "BIGINT",
     "double": "DOUBLE",
-    "decimal": "DECIMAL(18, 4)",
+    "decimal": "DECIMAL(18,4)",
     "timestamp[ms]": "TIMESTAMP",
     "list<string>": "ARRAY<STRING>",
 }
