@@ -1,0 +1,1 @@
+"""A ClickHouse-compatible HTTP server over the embedded chDB engine."""
