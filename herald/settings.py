@@ -167,6 +167,12 @@ class Engine(Section):
     pool_size: int = Field(8, ge=1)
     query_timeout_seconds: int = Field(30, ge=1)
     max_rows: int = Field(100_000, ge=1)
+    max_read_rows: int = Field(
+        500_000_000, ge=1, description="A question that would read more is refused."
+    )
+    heavy_read_rows: int = Field(
+        20_000_000, ge=1, description="Questions above it take half of the pool at most."
+    )
     page_rows: int = Field(1_000, ge=1)
     cache_seconds: int = Field(60, ge=0)
     cache_entries: int = Field(1_000, ge=0)

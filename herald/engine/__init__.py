@@ -1,0 +1,1 @@
+"""AnalyticsEngine: typed questions about metrics, answered from the marts."""
