@@ -1,0 +1,94 @@
+"""The services of the platform, from the settings. Order is the order of `herald status`."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+from herald.settings import Settings
+from infra.local import kafka, postgres, valkey, warehouse
+from infra.local.service import Service, Steps
+
+
+def build_services(settings: Settings) -> dict[str, Service]:
+    """Every service that these settings run here, by name."""
+    steps = Steps(settings.state_dir / "run" / "steps")
+    services: list[Service] = []
+    services += _stores(settings, steps)
+    known = {service.name for service in services}
+    return {service.name: _with_needs(service, known) for service in services}
+
+
+def _with_needs(service: Service, known: set[str]) -> Service:
+    """What runs elsewhere (a broker that is not embedded) is nothing to wait for."""
+    needs = tuple(name for name in service.needs if name in known)
+    return Service(**{**service.__dict__, "needs": needs})
+
+
+def _stores(settings: Settings, steps: Steps) -> list[Service]:
+    found = []
+    logs = settings.state_dir / "log"
+    if settings.kafka.embedded:
+        broker = settings.kafka
+        found.append(
+            Service(
+                name="kafka",
+                argv=kafka.command(settings),
+                is_healthy=partial(kafka.is_healthy, settings),
+                address=f"{broker.host}:{broker.port}",
+                ports={
+                    "HERALD_KAFKA__PORT": broker.port,
+                    "HERALD_KAFKA__CONTROLLER_PORT": broker.controller_port,
+                },
+                prepare=partial(kafka.prepare, settings),
+                finish=partial(_apply_topics, settings),
+                logs=(logs / "kafka-server.log",),
+            )
+        )
+    if settings.postgres.embedded:
+        found.append(
+            Service(
+                name="postgres",
+                argv=postgres.command(settings),
+                is_healthy=partial(postgres.is_healthy, settings),
+                address=f"{settings.postgres.host}:{settings.postgres.port}",
+                ports={"HERALD_POSTGRES__PORT": settings.postgres.port},
+                prepare=partial(postgres.prepare, settings),
+                finish=partial(postgres.finish, settings),
+                stop_signal="INT",  # fast shutdown: TERM would wait for every client
+            )
+        )
+    if settings.valkey.embedded:
+        found.append(
+            Service(
+                name="valkey",
+                argv=valkey.command(settings),
+                is_healthy=partial(valkey.is_healthy, settings),
+                address=f"{settings.valkey.host}:{settings.valkey.port}",
+                ports={"HERALD_VALKEY__PORT": settings.valkey.port},
+                prepare=partial(valkey.prepare, settings),
+            )
+        )
+    if settings.warehouse.engine != "remote":
+        found.append(
+            Service(
+                name="warehouse",
+                argv=warehouse.command(settings),
+                is_healthy=partial(warehouse.is_healthy, settings),
+                address=f"http://{settings.warehouse.host}:{settings.warehouse.port}",
+                ports={"HERALD_WAREHOUSE__PORT": settings.warehouse.port},
+                prepare=partial(warehouse.prepare, settings),
+                finish=partial(warehouse.finish, settings),
+                stop_seconds=60,
+            )
+        )
+    return found
+
+
+def _apply_topics(settings: Settings) -> None:
+    kafka.apply_topics(settings.kafka)
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """A module of ours in this environment."""
+    return [sys.executable, "-m", module, *arguments]
