@@ -43,6 +43,21 @@ def run_with_great_expectations(
         settings: where the warehouse and the state folder are.
         client: writer's client, for the rows quoted in a failure's reason.
     """
+    # the library prints a hint about a placeholder that `Suite` has filled in already
+    with redirect_stdout(StringIO()):
+        result = _validate(suites, run_id, settings)
+    outcomes: list[Outcome] = []
+    by_name = {suite.name: suite for suite in suites}
+    for validation in result.run_results.values():
+        suite = by_name[validation.suite_name]
+        by_key = {(c.name, c.column): c for c in suite.checks}
+        for item in validation.results:
+            meta = item.expectation_config.meta
+            outcomes.append(_outcome(suite, by_key[meta["name"], meta["column"]], item, client))
+    return outcomes
+
+
+def _validate(suites: Sequence[Suite], run_id: str, settings: Settings) -> Any:
     # read at import, so it must be set before
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
@@ -57,20 +72,18 @@ def run_with_great_expectations(
     for suite in suites:
         asset = source.add_query_asset(name=suite.table, query=suite.batch)
         batch = asset.add_batch_definition(name=suite.name)
-        # the library prints a hint about a placeholder that `Suite` has filled in already
-        with redirect_stdout(StringIO()):
-            expected = context.suites.add(
-                gx.ExpectationSuite(
-                    name=suite.name,
-                    expectations=[_expectation(gx, suite, check) for check in suite.checks],
-                    meta={"purpose": suite.purpose},
-                )
+        expected = context.suites.add(
+            gx.ExpectationSuite(
+                name=suite.name,
+                expectations=[_expectation(gx, suite, check) for check in suite.checks],
+                meta={"purpose": suite.purpose},
             )
-            definitions.append(
-                context.validation_definitions.add(
-                    gx.ValidationDefinition(name=suite.name, data=batch, suite=expected)
-                )
+        )
+        definitions.append(
+            context.validation_definitions.add(
+                gx.ValidationDefinition(name=suite.name, data=batch, suite=expected)
             )
+        )
     checkpoint = context.checkpoints.add(
         gx.Checkpoint(
             name="gate",
@@ -78,19 +91,7 @@ def run_with_great_expectations(
             actions=[gx.checkpoint.UpdateDataDocsAction(name="pages", site_names=[_SITE])],
         )
     )
-    with redirect_stdout(StringIO()):
-        result = checkpoint.run(
-            run_id=gx.RunIdentifier(run_name=run_id, run_time=datetime.now(UTC))
-        )
-    outcomes: list[Outcome] = []
-    by_name = {suite.name: suite for suite in suites}
-    for validation in result.run_results.values():
-        suite = by_name[validation.suite_name]
-        by_key = {(c.name, c.column): c for c in suite.checks}
-        for item in validation.results:
-            meta = item.expectation_config.meta
-            outcomes.append(_outcome(suite, by_key[meta["name"], meta["column"]], item, client))
-    return outcomes
+    return checkpoint.run(run_id=gx.RunIdentifier(run_name=run_id, run_time=datetime.now(UTC)))
 
 
 def _url(settings: Settings) -> str:

@@ -120,6 +120,9 @@ class Airflow(Login):
 
     port: Port = 8293
     parallelism: int = Field(2, ge=1)
+    marts_interval_seconds: int = Field(
+        900, ge=1, description="Landed events start a build of the marts at most this often."
+    )
     jwt_secret: SecretStr = SecretStr("")
     fernet_key: SecretStr = SecretStr("")
 
@@ -185,6 +188,7 @@ class Retention(Section):
     dead_letters_days: int = Field(90, ge=0)
     query_log_days: int = Field(14, ge=0)
     quality_days: int = Field(400, ge=0)
+    files_days: int = Field(30, ge=0, description="Task logs, quality pages and reports.")
 
 
 class Settings(BaseSettings):

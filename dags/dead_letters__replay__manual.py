@@ -1,0 +1,46 @@
+"""Replays dead letters into the events topic, by hand: choose what, look at a dry run, then send.
+
+Params: `class` of the error ('' for all), `since` (UTC time, '' for all), `fix_up` (a named repair
+of the bytes, '' for none), `dry_run`. Each message is replayed once, whatever is asked again.
+On failure: docs/runbooks/dead_letters__replay__manual.md
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from airflow.sdk import Param, dag
+
+from herald.orchestration import DEFAULT_ARGS, Tag, herald_command
+
+
+@dag(
+    schedule=None,
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    doc_md=__doc__,
+    default_args=DEFAULT_ARGS,
+    tags=[Tag.TIER_2, Tag.LANDING],
+    params={
+        "class": Param("", type="string", description="Error class, '' for all."),
+        "since": Param("", type="string", description="Landed since, UTC, '' for all."),
+        "fix_up": Param("", type="string", description="Repair to apply, '' for none."),
+        "dry_run": Param(True, type="boolean", description="Count, send nothing."),
+    },
+)
+def dead_letters__replay__manual() -> None:
+    herald_command(
+        "replay_dead_letters",
+        "dead-letters",
+        "replay",
+        options={
+            "class": "{{ params['class'] }}",
+            "since": "{{ params.since }}",
+            "fix-up": "{{ params.fix_up }}",
+            "dry-run": "{{ params.dry_run }}",
+        },
+    )
+
+
+dead_letters__replay__manual()

@@ -1,0 +1,30 @@
+"""Checks every suite of every layer, whether or not anything was built.
+
+It sees what a build cannot: that nothing lands any more, that marts fall behind, that someone
+changed a table. On failure: docs/runbooks/quality__check__hourly.md
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from airflow.sdk import dag
+
+from herald.orchestration import DEFAULT_ARGS, Tag, quality_gate
+
+
+@dag(
+    schedule="37 * * * *",
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    doc_md=__doc__,
+    default_args=DEFAULT_ARGS,
+    tags=[Tag.TIER_1, Tag.QUALITY],
+)
+def quality__check__hourly() -> None:
+    # one process for all layers: the library behind the suites takes seconds to start
+    quality_gate("raw", "staging", "marts", task_id="check_all_layers")
+
+
+quality__check__hourly()
