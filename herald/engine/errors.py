@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from pydantic import ValidationError
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -46,6 +48,16 @@ class InvalidQueryError(EngineError):
         """One error for all problems."""
         text = "; ".join(f"{p.field}={p.value!r}: {p.message}" for p in problems)
         return cls(text, problems=problems)
+
+    @classmethod
+    def from_validation(cls, error: ValidationError) -> InvalidQueryError:
+        """The same for what pydantic refused."""
+        return cls.of(
+            [
+                Problem(".".join(str(p) for p in e["loc"]), repr(e["input"])[:200], e["msg"])
+                for e in error.errors()
+            ]
+        )
 
 
 class CursorExpiredError(EngineError):

@@ -29,6 +29,8 @@ TIMEOUT_CODES = {159, 394}
 MEMORY_CODES = {241, 307, 158}
 BUSY_CODES = {202}
 MISSING_CODES = {60, 81}
+READONLY_CODE = 164
+TIMEOUT_SETTING = "max_execution_time"
 T = TypeVar("T")
 Parameters = Mapping[str, Any]
 
@@ -57,7 +59,6 @@ class Pool:
         self._gate = threading.Condition()
         self._opening = threading.Lock()
         self._client: Client | None = None
-        self._may_set_timeout = False
 
     @property
     def limits(self) -> Limits:
@@ -70,7 +71,8 @@ class Pool:
             self._limits = limits
             self._gate.notify_all()
         with self._opening:
-            self._drop()
+            # not closed: questions under way still use it
+            self._client = None
 
     def rows(
         self, sql: str, parameters: Parameters | None = None, *, heavy: bool = False
@@ -88,7 +90,7 @@ class Pool:
         """
         with self._connection(heavy) as client:
             result: Sequence[Sequence[Any]] = self._guarded(
-                lambda: client.query(sql, dict(parameters or {}), settings=self._query_settings())
+                lambda: client.query(sql, dict(parameters or {}))
             ).result_rows
         return result
 
@@ -97,11 +99,7 @@ class Pool:
     ) -> Iterator[Sequence[Sequence[Any]]]:
         """Run a SELECT and yield its rows block by block, holding one connection meanwhile."""
         with self._connection(heavy) as client:
-            context = self._guarded(
-                lambda: client.query_row_block_stream(
-                    sql, dict(parameters), settings=self._query_settings()
-                )
-            )
+            context = self._guarded(lambda: client.query_row_block_stream(sql, dict(parameters)))
             with context as blocks:
                 iterator = iter(blocks)
                 while (block := self._guarded(lambda: next(iterator, None))) is not None:
@@ -151,20 +149,18 @@ class Pool:
     def _connect(self) -> Client:
         # the server ends a query at its limit; the socket waits a little longer for that answer
         client = connect(
-            self._settings.warehouse, self._role, timeout_seconds=self._limits.seconds + 2
+            self._settings.warehouse, self._role, timeout_seconds=self._limits.seconds + 1
         )
-        found = client.query(
-            "select readonly from system.settings where name = 'max_execution_time'"
-        ).result_rows
-        # a read-only user may set it only where the server says so; else its profile's limit and
-        # the time-out of the socket hold
-        self._may_set_timeout = bool(found) and not found[0][0]
+        client.params[TIMEOUT_SETTING] = str(self._limits.seconds)
+        try:
+            client.query("select 1")
+        except DatabaseError as error:
+            if error.code != READONLY_CODE:
+                raise
+            # a read-only user of a ClickHouse server may set it only where its profile says so;
+            # else the profile's own limit holds, and the socket's: the server ends what we leave
+            del client.params[TIMEOUT_SETTING]
         return client
-
-    def _query_settings(self) -> dict[str, Any]:
-        if not self._may_set_timeout:
-            return {}
-        return {"max_execution_time": self._limits.seconds}
 
     def _drop(self) -> None:
         client, self._client = self._client, None

@@ -1,0 +1,91 @@
+"""Builds the service. Nothing is read or connected at import."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CollectorRegistry
+
+from api import problems
+from api.routes import health, metrics
+from api.security import MIN_TOKEN
+from api.telemetry import RequestTelemetry
+from herald.engine.engine import AnalyticsEngine
+from herald.settings import Settings, SettingsError, load_settings
+
+log = logging.getLogger(__name__)
+
+DESCRIPTION = """Herald's metrics, each defined once. Send `Authorization: Bearer <token>`.
+Every answer names the date scope, the version of each definition and how fresh the data is.
+Every error is a problem document (RFC 9457) with a `code`."""
+
+
+def create_app(
+    settings: Settings | None = None, *, reload: Callable[[], Settings] = load_settings
+) -> FastAPI:
+    """The application.
+
+    Args:
+        settings: read with `load_settings` when None, as uvicorn's workers do.
+        reload: reads the settings anew on SIGHUP.
+
+    Raises:
+        SettingsError: settings cannot be used, or the token is missing or too short.
+    """
+    settings = settings or load_settings()
+    token = settings.api.password.get_secret_value()
+    if len(token) < MIN_TOKEN:
+        raise SettingsError(
+            f"HERALD_API__PASSWORD=(hidden): the API's token needs {MIN_TOKEN} characters or more; "
+            "`herald up` generates one, or set it"
+        )
+    registry = CollectorRegistry()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engine = AnalyticsEngine(settings, surface="api", registry=registry)
+        app.state.engine = engine
+        _reload_on_hangup(engine, reload)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(engine.close)
+
+    app = FastAPIOffline(
+        title="Herald",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        responses=problems.RESPONSES,
+        redoc_url=None,
+    )
+    app.state.token = token
+    app.state.registry = registry
+    problems.install(app)
+    app.add_middleware(RequestTelemetry, registry=registry)
+    app.include_router(health.router)
+    app.include_router(metrics.router)
+    return app
+
+
+def _reload_on_hangup(engine: AnalyticsEngine, reload: Callable[[], Settings]) -> None:
+    def hangup() -> None:
+        try:
+            settings = reload()
+        except SettingsError:
+            log.exception("reload refused, the old settings stay")
+        else:
+            engine.reload(settings.engine)
+            log.warning("settings reloaded: engine")
+
+    try:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup)
+    except (ValueError, RuntimeError):
+        # not the main thread: whoever runs the loop there reloads by itself
+        log.debug("no reload by SIGHUP outside the main thread")
