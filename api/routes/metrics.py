@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.security import Principal
 from herald.engine.engine import AnalyticsEngine, Answer
-from herald.engine.errors import EngineError, InvalidQueryError, Problem
+from herald.engine.errors import EngineError, InvalidQueryError
 from herald.engine.query import Filter, Query, TimeGrain
 from herald.metrics.catalogue import DimensionEntry, MetricEntry, dimensions, entries, entry
 from herald.metrics.registry import Audience, Scope
@@ -66,7 +66,7 @@ class Ask(BaseModel):
             tenant_id=self.tenant,
             metrics=(metric,),
             dimensions=_split(self.dimensions),
-            filters=tuple(_filter(text) for text in self.filter),
+            filters=tuple(Filter.parse(text) for text in self.filter),
             start=self.start,
             end=self.end,
             grain=self.grain,
@@ -133,17 +133,3 @@ def _engine(request: Request) -> AnalyticsEngine:
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _filter(text: str) -> Filter:
-    name, colon, values = text.partition(":")
-    if not colon or not name.strip("! "):
-        raise InvalidQueryError.of(
-            [Problem("filter", text, "write it as `dimension:value,value`, such as channel:email")]
-        )
-    return Filter(
-        dimension=name.removeprefix("!"),
-        op="not_in" if name.startswith("!") else "in",
-        # `country:` keeps the rows without a country
-        values=tuple(values.split(",")),
-    )

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from herald.engine.errors import InvalidQueryError, Problem
-from herald.metrics.registry import DIMENSIONS, METRICS, Audience, Exposed, Scope, resolve
+from herald.metrics.registry import DIMENSIONS, Audience, Exposed, Scope, exposed, resolve
 
 TimeGrain = Literal["none", "hour", "day", "week"]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -29,6 +29,24 @@ class Filter(BaseModel):
     dimension: Name
     op: Literal["in", "not_in"] = "in"
     values: tuple[Value, ...] = Field(min_length=1, max_length=200)
+
+    @classmethod
+    def parse(cls, text: str) -> Filter:
+        """From `dimension:value,value`, or `!dimension:value` to drop; `country:` is no country.
+
+        Raises:
+            InvalidQueryError: it is not written like that.
+        """
+        name, colon, values = text.partition(":")
+        dimension = name.removeprefix("!").strip()
+        if not colon or not dimension:
+            fix = "write it as `dimension:value,value`, such as channel:email"
+            raise InvalidQueryError.of([Problem("filter", text, fix)])
+        return cls(
+            dimension=dimension,
+            op="not_in" if name.startswith("!") else "in",
+            values=tuple(values.split(",")),
+        )
 
 
 class Query(BaseModel):
@@ -71,7 +89,7 @@ class Query(BaseModel):
         for name in self.metrics:
             one = resolve(name)
             if one is None:
-                raise InvalidQueryError.of([_unknown("metrics", name, METRICS, "metric")])
+                raise InvalidQueryError.of([unknown_metric("metrics", name)])
             chosen = self.audience if one.audience == "all" else one.audience
             found.append(Exposed(name, one.metric, chosen))
         return found
@@ -101,7 +119,7 @@ class Query(BaseModel):
     def _problems(self) -> Iterator[Problem]:
         for index, name in enumerate(self.metrics):
             if resolve(name) is None:
-                yield _unknown(f"metrics.{index}", name, METRICS, "metric")
+                yield unknown_metric(f"metrics.{index}", name)
         for index, name in enumerate(self.dimensions):
             if name not in DIMENSIONS:
                 yield _unknown(f"dimensions.{index}", name, DIMENSIONS, "dimension")
@@ -155,6 +173,13 @@ class Query(BaseModel):
         return not any(m.minute or m.second or m.microsecond for m in moments)
 
 
+def unknown_metric(field: str, name: str) -> Problem:
+    """What to say of a metric that does not exist."""
+    found = _unknown(field, name, [e.name for e in exposed()], "metric")
+    more = "`herald metrics list` and GET /v1/metrics show them all"
+    return Problem(field, name, f"{found.message} ({more})")
+
+
 def _unknown(field: str, value: str, known: Iterable[str], kind: str) -> Problem:
     names = sorted(known)
     near = get_close_matches(value.removeprefix("-").lower(), names, n=3, cutoff=0.5)
@@ -162,6 +187,4 @@ def _unknown(field: str, value: str, known: Iterable[str], kind: str) -> Problem
         hint = "did you mean " + " or ".join(repr(n) for n in near) + "?"
     else:
         hint = "known: " + ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
-    if kind == "metric":
-        hint += " `herald metrics list` or GET /v1/metrics shows them all"
     return Problem(field, value, f"no such {kind}; {hint}")
