@@ -24,8 +24,9 @@ from cosmos import ProfileConfig
 from cosmos.constants import InvocationMode
 from cosmos.operators.local import DbtBuildLocalOperator
 
-from herald.environments import EnvironmentName, env_bin, env_python
+from herald.environments import EnvironmentName, env_python
 from herald.settings import ROOT, Settings, load_settings
+from herald.warehouse.dbt import DBT, PROJECT, dbt_environment
 
 __all__ = [
     "DEFAULT_ARGS",
@@ -216,16 +217,15 @@ def dbt_build(layer: str, select: str, **kwargs: Any) -> DbtBuildLocalOperator:
         select: dbt selection, such as `tag:staging`.
         kwargs: arguments of the operator.
     """
-    project = ROOT / "dbt_project"
     return DbtBuildLocalOperator(
         task_id=f"build_{layer}",
-        project_dir=str(project),
+        project_dir=str(PROJECT),
         profile_config=ProfileConfig(
             profile_name="herald",
             target_name="warehouse",
-            profiles_yml_filepath=project / "profiles.yml",
+            profiles_yml_filepath=PROJECT / "profiles.yml",
         ),
-        dbt_executable_path=str(env_bin("warehouse") / "dbt"),
+        dbt_executable_path=str(DBT),
         invocation_mode=InvocationMode.SUBPROCESS,
         select=select,
         # unit tests prove the SQL, not the data: they run with the project's tests
@@ -246,18 +246,11 @@ def _use_settings(context: Any, operator: Any) -> None:
     In the environment of the task's own process and not in `env`, which is a templated field: the
     web page would show the password.
     """
-    warehouse = load_settings().warehouse
-    os.environ.update(
-        {
-            "HERALD_WAREHOUSE__HOST": warehouse.host,
-            "HERALD_WAREHOUSE__PORT": str(warehouse.port),
-            "HERALD_WAREHOUSE__USER": warehouse.user,
-            "HERALD_WAREHOUSE__PASSWORD": warehouse.password.get_secret_value(),
-            "HERALD_WAREHOUSE__SECURE": str(warehouse.secure).lower(),
-            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-            "DO_NOT_TRACK": "1",
-        }
-    )
+    environment = dbt_environment(load_settings())
+    # Cosmos runs dbt on a copy of the project, and says so by arguments
+    for name in ("DBT_PROJECT_DIR", "DBT_PROFILES_DIR", "DBT_TARGET_PATH"):
+        del environment[name]
+    os.environ.update(environment)
 
 
 def _keep_run_results(project_dir: str, name: str, context: Any) -> None:
