@@ -1,0 +1,261 @@
+"""Land events and reference records: Kafka to ClickHouse, each record exactly once.
+
+Run: `python -m spark_jobs.jobs.land_events`, `herald land`, or `spark-submit` (docs/how-to/).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import pyarrow as pa
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql.streaming import StreamingQuery
+
+from herald.settings import Settings, SettingsError, load_settings
+from spark_jobs.jobs.land_range import JOB, RESULT, TaskConfig, land_batches, warm_up
+from spark_jobs.sinks.clickhouse import Address, ClickHouseSink, WarehouseError
+from spark_jobs.sources.kafka import BrokerError, Watermarks
+from spark_jobs.sources.plan import PlanConfig, configured
+
+START_SECONDS = 60.0
+"""How long a broker or a warehouse that is down at start is waited for."""
+
+
+def log(level: str, message: str, **facts: Any) -> None:
+    """One JSON line on stderr; nothing personal goes in."""
+    line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": level}
+    sys.stderr.write(json.dumps({**line, "job": JOB, "message": message, **facts}) + "\n")
+    sys.stderr.flush()
+
+
+def build_session(settings: Settings) -> SparkSession:
+    """A Spark session; under spark-submit the submitted configuration wins."""
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    # a task has a core of its own; more threads would fight the other tasks for theirs
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    builder = (
+        SparkSession.builder.appName(JOB)
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.executorEnv.POLARS_MAX_THREADS", "1")
+        .config("spark.python.worker.reuse", "true")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.adaptive.enabled", "false")
+        .config("spark.sql.streaming.numRecentProgressUpdates", "2")
+        .config("spark.sql.streaming.minBatchesToRetain", "10")
+    )
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        builder = builder.master(settings.landing.master).config(
+            "spark.driver.memory", settings.landing.driver_memory
+        )
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    return session
+
+
+def start_landing(session: SparkSession, settings: Settings) -> StreamingQuery:
+    """Start the stream. Its batches are landed when `awaitTermination` returns or is polled."""
+    config = TaskConfig.of(settings)
+    plan = PlanConfig(
+        config.servers,
+        tuple(config.tables),
+        config.warehouse,
+        settings.landing.range_offsets,
+        settings.landing.max_offsets_per_trigger,
+        JOB,
+    )
+    session.dataSource.register(configured(plan))
+    progress = Progress(config.warehouse)
+    return (
+        session.readStream.format("herald_ranges")
+        .load()
+        .writeStream.foreachBatch(partial(land_batch, config=config, progress=progress))
+        .option("checkpointLocation", str(settings.state_dir / "landing" / JOB))
+        .trigger(processingTime=f"{int(settings.landing.trigger_seconds * 1000)} milliseconds")
+        .queryName(JOB)
+        .start()
+    )
+
+
+def land_batch(ranges: DataFrame, batch_id: int, *, config: TaskConfig, progress: Progress) -> None:
+    """Land the ranges of one batch, a task each, and report."""
+    started = time.perf_counter()
+
+    def land(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return land_batches(batches, config, batch_id)
+
+    rows = ranges.mapInArrow(land, RESULT).collect()
+    progress.report(rows, batch_id, time.perf_counter() - started)
+
+
+class Progress:
+    """Where landing stands: rows in `live.landing_progress`, and log lines."""
+
+    def __init__(self, warehouse: Address) -> None:
+        self._sink = ClickHouseSink(warehouse)
+
+    def report(self, rows: list[Row], batch_id: int, seconds: float) -> None:
+        """Report one batch. A failure to do so stops nothing: the ledger has the truth."""
+        if not rows:
+            return
+        stored = sum(r["stored"] for r in rows)
+        dead = sum(r["dead_lettered"] for r in rows)
+        ends: dict[tuple[str, int], Row] = {}
+        for row in sorted(rows, key=lambda r: r["last"]):
+            ends[row["topic"], row["partition"]] = row
+        total = max(
+            sum(r["read_seconds"] + r["parse_seconds"] + r["insert_seconds"] for r in rows), 1e-9
+        )
+        log(
+            "INFO",
+            "batch landed",
+            batch=batch_id,
+            ranges=len(rows),
+            stored=stored,
+            dead_lettered=dead,
+            suspects=sum(r["suspects"] for r in rows),
+            seconds=round(seconds, 3),
+            events_per_s=round((stored + dead) / max(seconds, 1e-9)),
+            lag=sum(max(r["end_offset"] - r["last"] - 1, 0) for r in ends.values()),
+            share_read=round(sum(r["read_seconds"] for r in rows) / total, 2),
+            share_parse=round(sum(r["parse_seconds"] for r in rows) / total, 2),
+            share_insert=round(sum(r["insert_seconds"] for r in rows) / total, 2),
+        )
+        counts: dict[tuple[str, int], int] = {}
+        for row in rows:
+            slot = (row["topic"], row["partition"])
+            counts[slot] = counts.get(slot, 0) + row["stored"] + row["dead_lettered"]
+        now = time.time_ns() // 1_000_000
+        try:
+            self._sink.insert(
+                "live.landing_progress",
+                pa.table(
+                    {
+                        "observed_at": pa.array([now] * len(ends), pa.timestamp("ms", tz="UTC")),
+                        "topic": [t for t, _ in ends],
+                        "partition": pa.array([p for _, p in ends], pa.uint16()),
+                        "next_offset": pa.array(
+                            [r["last"] + 1 for r in ends.values()], pa.uint64()
+                        ),
+                        "end_offset": pa.array(
+                            [max(r["end_offset"], r["last"] + 1) for r in ends.values()],
+                            pa.uint64(),
+                        ),
+                        "batch_id": pa.array([batch_id] * len(ends), pa.int64()),
+                        "batch_rows": pa.array([counts[slot] for slot in ends], pa.uint64()),
+                        "batch_seconds": pa.array([seconds] * len(ends), pa.float64()),
+                    }
+                ),
+                token=f"progress {batch_id} {now}",
+            )
+        except WarehouseError as error:
+            log("WARNING", "progress not written", reason=str(error)[:300])
+
+
+def wait_for(what: str, check: Callable[[], object], seconds: float = START_SECONDS) -> None:
+    """Retry until it answers. Raises the last error after the given time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            check()
+        except (BrokerError, WarehouseError) as error:
+            if time.monotonic() > deadline:
+                raise
+            log("WARNING", f"waiting for the {what}", reason=str(error)[:300])
+            time.sleep(2)
+        else:
+            return
+
+
+def run(settings: Settings) -> int:
+    """Land until SIGTERM or SIGINT. Returns the exit code: 0 stopped, 2 nothing to work with."""
+    stopping: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        stopping.append(number)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    config = TaskConfig.of(settings)
+    try:
+        wait_for("broker", lambda: Watermarks(config.servers, list(config.tables)).read(5.0))
+        wait_for("warehouse", lambda: _check_warehouse(config.warehouse))
+    except (BrokerError, WarehouseError) as error:
+        log("ERROR", "cannot start", reason=str(error))
+        return 2
+    session = build_session(settings)
+    _warm(session, config)
+    query = start_landing(session, settings)
+    log("INFO", "landing", servers=config.servers, topics=list(config.tables))
+    return _watch(session, query, stopping)
+
+
+def _check_warehouse(address: Address) -> None:
+    found = ClickHouseSink(address, sleep=lambda _seconds: None).query(
+        "SELECT count() AS n FROM system.tables WHERE database = 'raw' "
+        "AND name IN ('events', 'planned_ranges', 'landed_ranges')"
+    )
+    if int(found[0]["n"]) < 3:
+        raise WarehouseError("tables of the landing are missing: run `herald migrate`")
+
+
+def _warm(session: SparkSession, config: TaskConfig) -> None:
+    slots = session.sparkContext.defaultParallelism
+
+    def warm(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return warm_up(batches, config)
+
+    session.range(0, slots, 1, slots).mapInArrow(warm, "id BIGINT").collect()
+
+
+def _watch(session: SparkSession, query: StreamingQuery, stopping: list[int]) -> int:
+    try:
+        while not stopping:
+            if query.awaitTermination(1):
+                break
+    except PySparkException as error:
+        if not stopping:
+            log("ERROR", "landing stopped; a restart goes on where it was", reason=_reason(error))
+            return 1
+    if not stopping:
+        log("ERROR", "the stream ended by itself")
+        return 1
+    log("INFO", "stopping", signal=stopping[0])
+    try:
+        query.stop()
+        session.stop()
+    except (PySparkException, OSError) as error:  # the JVM got the signal too
+        log("WARNING", "Spark ended first", reason=type(error).__name__)
+    return 0
+
+
+def _reason(error: PySparkException) -> str:
+    """The innermost Python error in Spark's message, which is pages long."""
+    lines = [line.strip() for line in str(error).splitlines() if "Error: " in line]
+    return (lines[-1] if lines else str(error).splitlines()[0])[:1_000]
+
+
+def main() -> int:
+    """Entry point."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return run(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
