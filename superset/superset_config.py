@@ -76,17 +76,24 @@ SQLLAB_TIMEOUT = 60
 SUPERSET_WEBSERVER_TIMEOUT = 90
 
 # --- what is on --------------------------------------------------------------------------------
+# Pictures and alerts by Superset itself (THUMBNAILS, ALERT_REPORTS) need a Celery worker; off.
 FEATURE_FLAGS = {
-    "ALERT_REPORTS": True,
     "CHART_PLUGINS_EXPERIMENTAL": True,
     "DASHBOARD_RBAC": True,
     "EMBEDDED_SUPERSET": True,
-    "ENABLE_DASHBOARD_SCREENSHOT_ENDPOINTS": True,
     "ENABLE_TEMPLATE_PROCESSING": True,
-    "PLAYWRIGHT_REPORTS_AND_THUMBNAILS": True,
     "TAGGING_SYSTEM": True,
-    "THUMBNAILS": True,
 }
+
+
+class CeleryConfig:
+    """Never SQLite files in the working folder, which is Superset's default."""
+
+    broker_url = f"{_valkey}/3"
+    result_backend = f"{_valkey}/3"
+
+
+CELERY_CONFIG = CeleryConfig
 LANGUAGES: dict[str, Any] = {}
 BUG_REPORT_URL = None
 DOCUMENTATION_URL = None
