@@ -32,6 +32,7 @@ def main() -> None:
     spec = json.loads(Path(sys.argv[1]).read_text())
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HERALD_")}
     environment |= spec["environment"]
+    environment["SPT_NOENV"] = "1"  # setproctitle must leave alone the environment with the mark
     os.chdir(spec["directory"])
     os.umask(0o077)
     die_with_parent()

@@ -8,7 +8,6 @@ platform.down()
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import sys
@@ -16,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 
 from herald.settings import ROOT, Settings
 from infra.local.environment import child_environment
@@ -160,7 +158,7 @@ class Platform:
         digest = self.supervisor.write_spec(service, environment, ROOT)
         if state == "RUNNING":
             same = digest_file.is_file() and digest_file.read_text() == digest
-            if same and service.is_healthy():
+            if same and self._is_healthy_soon(service):
                 self._say(f"{service.name}: already up")
                 return
             self._say(f"{service.name}: {'unhealthy' if same else 'settings changed'}, restarting")
@@ -180,6 +178,14 @@ class Platform:
             raise
         digest_file.write_text(digest)
         self._say(f"{service.name}: healthy after {time.monotonic() - started:.1f} s")
+
+    def _is_healthy_soon(self, service: Service, seconds: float = 15) -> bool:
+        deadline = time.monotonic() + seconds  # busy, or just killed and coming back
+        while not service.is_healthy():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.5)
+        return True
 
     def _wait_healthy(self, service: Service, stop: threading.Event, from_byte: int) -> None:
         deadline = time.monotonic() + service.start_seconds
@@ -209,8 +215,33 @@ class Platform:
     # -- the rest ---------------------------------------------------------------------------
 
     def down(self) -> None:
-        """Stop everything, in any state; nothing of the platform is left running."""
+        """Stop everything, in any state; nothing of the platform is left running.
+
+        What nobody needs any more goes first: a scheduler whose database is gone hangs.
+        """
+        if self.supervisor.is_alive():
+            running = {
+                info["name"]
+                for info in self.supervisor.call("getAllProcessInfo")
+                if info["statename"] not in {"STOPPED", "EXITED", "FATAL"}
+            }
+            while running:
+                needed = {
+                    need
+                    for name in running & self.services.keys()
+                    for need in self.services[name].needs
+                }
+                leaving = running - needed
+                with ThreadPoolExecutor(max_workers=len(leaving)) as pool:
+                    list(pool.map(self._stop_quietly, leaving))
+                running -= leaving
         self.supervisor.shutdown()
+
+    def _stop_quietly(self, name: str) -> None:
+        try:
+            self.supervisor.call("stopProcess", name)
+        except PlatformError:
+            self._say(f"{name}: did not take the stop; the shutdown ends it")
 
     def restart(self, name: str) -> None:
         """Stop one service and start it again with the settings of now.
@@ -296,11 +327,3 @@ class Platform:
 
     def _say(self, line: str) -> None:
         self._print(f"[{time.monotonic() - self._started:6.1f} s] {line}")
-
-
-def fingerprint(*paths: Path) -> str:
-    """Hash of the content of files, as the stamp of a one-off step."""
-    total = hashlib.sha256()
-    for path in paths:
-        total.update(path.read_bytes())
-    return total.hexdigest()

@@ -48,8 +48,8 @@ class Service:
     needs: tuple[str, ...] = ()
     ports: Mapping[str, int] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
-    prepare: Callable[[], None] = _nothing
-    finish: Callable[[], None] = _nothing
+    prepare: Callable[[], object] = _nothing
+    finish: Callable[[], object] = _nothing
     start_seconds: float = 120
     stop_signal: str = "TERM"
     stop_seconds: int = 20

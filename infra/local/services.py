@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import hashlib
 from functools import partial
+from pathlib import Path
 
-from herald.settings import Settings
-from infra.local import kafka, postgres, valkey, warehouse
+from herald.settings import ROOT, Settings
+from infra.local import airflow, applications, kafka, postgres, valkey, warehouse
+from infra.local.health import answers
 from infra.local.service import Service, Steps
 
 
@@ -14,7 +16,15 @@ def build_services(settings: Settings) -> dict[str, Service]:
     """Every service that these settings run here, by name."""
     steps = Steps(settings.state_dir / "run" / "steps")
     services: list[Service] = []
-    services += _stores(settings, steps)
+    services += _stores(settings)
+    services.append(applications.landing(settings))
+    services += _airflow(settings, steps)
+    if settings.superset.enabled:
+        services.append(applications.superset(settings))
+    if settings.mlflow.enabled:
+        services.append(applications.mlflow(settings))
+    if settings.api.enabled:
+        services.append(applications.api(settings))
     known = {service.name for service in services}
     return {service.name: _with_needs(service, known) for service in services}
 
@@ -25,7 +35,7 @@ def _with_needs(service: Service, known: set[str]) -> Service:
     return Service(**{**service.__dict__, "needs": needs})
 
 
-def _stores(settings: Settings, steps: Steps) -> list[Service]:
+def _stores(settings: Settings) -> list[Service]:
     found = []
     logs = settings.state_dir / "log"
     if settings.kafka.embedded:
@@ -89,6 +99,54 @@ def _apply_topics(settings: Settings) -> None:
     kafka.apply_topics(settings.kafka)
 
 
-def python(module: str, *arguments: str) -> list[str]:
-    """A module of ours in this environment."""
-    return [sys.executable, "-m", module, *arguments]
+def _airflow(settings: Settings, steps: Steps) -> list[Service]:
+    if not settings.airflow.enabled:
+        return []
+    variables = airflow.environment(settings)
+    password = settings.airflow.password.get_secret_value()
+    lock = fingerprint(ROOT / "infra" / "requirements" / "airflow.txt")
+    stamp = hashlib.sha256(f"{lock}{settings.airflow.user}{password}".encode()).hexdigest()
+    prepare = partial(steps.once, "airflow", stamp, partial(airflow.prepare, settings))
+
+    services = [
+        Service(
+            name="airflow-api",
+            argv=airflow.command("api-server"),
+            is_healthy=partial(answers, f"{settings.airflow.url}/api/v2/monitor/health"),
+            address=settings.airflow.url,
+            needs=("postgres",),
+            ports={"HERALD_AIRFLOW__PORT": settings.airflow.port},
+            environment=variables,
+            prepare=prepare,
+            start_seconds=180,
+        )
+    ]
+    # the API reads their log files itself: no log servers, whose ports are fixed
+    arguments = {
+        "airflow-scheduler": ["scheduler", "--skip-serve-logs"],
+        "airflow-dag-processor": ["dag-processor"],
+        "airflow-triggerer": ["triggerer", "--skip-serve-logs"],
+    }
+    services += [
+        Service(
+            name=name,
+            argv=airflow.command(*words),
+            is_healthy=partial(airflow.is_healthy, settings, airflow.JOBS[name]),
+            address=settings.airflow.url,
+            needs=("postgres",),
+            environment=variables,
+            prepare=prepare,
+            start_seconds=180,
+            stop_seconds=15,  # a running task would hold the scheduler; it is retried
+        )
+        for name, words in arguments.items()
+    ]
+    return services
+
+
+def fingerprint(*paths: Path) -> str:
+    """Hash of the content of files, as the stamp of a one-off step."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(path.read_bytes())
+    return total.hexdigest()
