@@ -3,167 +3,197 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import gzip
-import hmac
-import json
-import uuid
-import zlib
+import logging
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
-
-import lz4.frame
-import zstandard
+from pathlib import Path
+from typing import Any
 
 from herald.settings import Warehouse
-from infra.local.clickhouse_server import errors
-from infra.local.clickhouse_server.errors import ServerError, refuse
-from infra.local.clickhouse_server.statement import parse_insert, parse_statement
+from infra.local.clickhouse_server.admission import Admission
+from infra.local.clickhouse_server.answer import Answer, Send
+from infra.local.clickhouse_server.body import Body, Receive, read_body
+from infra.local.clickhouse_server.engine import Cost, Engine, Job
+from infra.local.clickhouse_server.errors import ClientLeftError, Code, ServerError, refuse
+from infra.local.clickhouse_server.pipe import ResultPipe
+from infra.local.clickhouse_server.plan import Plan, make_plan
+from infra.local.clickhouse_server.request import Request, parse_request
+from infra.local.clickhouse_server.sessions import HttpSession, Sessions
+from infra.local.clickhouse_server.users import User, Users
 
-if TYPE_CHECKING:
-    from infra.local.clickhouse_server.engine import Engine
-
-_TRANSPORT = {
-    "query",
-    "user",
-    "password",
-    "database",
-    "default_format",
-    "session_id",
-    "session_timeout",
-    "session_check",
-    "query_id",
-    "quota_key",
-    "compress",
-    "decompress",
-    "wait_end_of_query",
-    "buffer_size",
-    "client_protocol_version",
-    "role",
-    "enable_http_compression",
-    "send_progress_in_http_headers",
-    "http_headers_progress_interval_ms",
-    "cancel_http_readonly_queries_on_client_close",
-}
+LOG = logging.getLogger("herald.warehouse_server")
+_HOLD_BYTES = 1 << 20
+"""A result up to this size gets its true status and summary; a larger one streams."""
+_KILL_AGAIN_SECONDS = 0.2
 
 
 class Application:
-    """ClickHouse's HTTP interface over the engine."""
+    """ClickHouse's HTTP interface over an engine."""
 
-    def __init__(self, warehouse: Warehouse, engine: Engine) -> None:
-        self._warehouse = warehouse
+    def __init__(self, warehouse: Warehouse, engine: Engine, spool: Path) -> None:
         self._engine = engine
-        self._threads = ThreadPoolExecutor(warehouse.max_concurrent_queries)
-        self._users = {
-            warehouse.user: (warehouse.password.get_secret_value(), False),
-            warehouse.reader_user: (warehouse.reader_password.get_secret_value(), True),
-        }
-
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Answer one request."""
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-        headers = {k.decode().lower(): v.decode("latin-1") for k, v in scope["headers"]}
-        if scope["path"] in ("/ping", "/replicas_status"):
-            await _answer(send, 200, b"Ok.\n", {})
-            return
-        params = dict(parse_qsl(scope["query_string"].decode(), keep_blank_values=True))
-        query_id = params.get("query_id") or str(uuid.uuid4())
-        extra = {"X-ClickHouse-Query-Id": query_id, "X-ClickHouse-Timezone": self._engine.timezone}
-        try:
-            data, more = await self._run(params, headers, bytes(body))
-            await _answer(send, 200, data, extra | more)
-        except ServerError as error:
-            extra["X-ClickHouse-Exception-Code"] = str(error.code)
-            await _answer(send, error.status, error.message.encode() + b"\n", extra)
-
-    async def _run(
-        self, params: dict[str, str], headers: dict[str, str], body: bytes
-    ) -> tuple[bytes, dict[str, str]]:
-        from infra.local.clickhouse_server.engine import Job
-
-        is_reader = self._login(params, headers)
-        body = _unpack(body, headers.get("content-encoding", ""))
-        query = params.get("query", "").encode()
-        text = query + b"\n" + body if query and not parse_insert(query) else query or body
-        insert = parse_insert(text)
-        shown = params.get("default_format") or headers.get("x-clickhouse-format") or "TabSeparated"
-        job = Job(
-            "",
-            shown,
-            is_reader,
-            params.get("database") or headers.get("x-clickhouse-database") or "",
-            {k: v for k, v in params.items() if k not in _TRANSPORT and k[:6] != "param_"},
-            {k[6:]: v for k, v in params.items() if k.startswith("param_")},
+        self._spool = spool
+        self._max_seconds = warehouse.max_execution_seconds
+        self._users = Users(warehouse)
+        self._sessions = Sessions()
+        self._running: set[str] = set()
+        self._admission = Admission(
+            warehouse.max_concurrent_queries,
+            warehouse.max_queued_queries,
+            warehouse.queue_timeout_seconds,
         )
-        job.settings.setdefault("max_execution_time", str(self._warehouse.max_execution_seconds))
-        if insert:
-            job.sql = insert.from_file("{rows}")
-            job.rows = memoryview(body if query else text)[
-                0 if query and body else insert.data_at :
-            ]
-        else:
-            statement = parse_statement(text)
-            if statement.uses_server_files:
-                raise refuse(errors.NOT_IMPLEMENTED, "Files of the server are out of reach")
-            job.sql = text.decode()
-            job.format = statement.format or shown
-        loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._threads, self._engine.run, job)
-        summary = {
-            "read_rows": answer.read_rows,
-            "read_bytes": answer.read_bytes,
-            "written_rows": answer.written_rows,
-            "written_bytes": answer.written_bytes,
-            "total_rows_to_read": 0,
-            "result_rows": answer.result_rows,
-            "result_bytes": len(answer.data),
-            "elapsed_ns": int(answer.seconds * 1e9),
-        }
-        more = {
-            "X-ClickHouse-Summary": json.dumps({k: str(v) for k, v in summary.items()}),
-            "X-ClickHouse-Format": job.format,
-        }
-        return answer.data, more
+        self._threads = ThreadPoolExecutor(warehouse.max_concurrent_queries, "query")
+        self._killers = ThreadPoolExecutor(1, "kill")
 
-    def _login(self, params: dict[str, str], headers: dict[str, str]) -> bool:
-        user, password = params.get("user"), params.get("password", "")
-        if "x-clickhouse-user" in headers:
-            user, password = headers["x-clickhouse-user"], headers.get("x-clickhouse-key", "")
-        elif headers.get("authorization", "")[:6].lower() == "basic ":
-            text = base64.b64decode(headers["authorization"][6:]).decode()
-            user, _, password = text.partition(":")
-        known = self._users.get(user or "default")
-        if known is None or not hmac.compare_digest(known[0].encode(), password.encode()):
+    def close(self) -> None:
+        """Wait for what runs and close the sessions."""
+        self._threads.shutdown()
+        self._killers.shutdown()
+        self._sessions.close()
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        answer = Answer(send, self._engine.timezone, self._engine.host)
+        if scope["path"] != "/" or scope["method"] not in ("GET", "POST"):
+            await _answer_without_query(scope, answer)
+            return
+        body = Body()
+        try:
+            request = parse_request(scope)
+            answer.describe(request)
+            user = self._users.login(request)
+            body = await read_body(scope, request, receive, self._spool)
+            plan = make_plan(request, user, body, self._engine, self._max_seconds)
+            await self._query(request, user, plan, receive, answer)
+        except ServerError as error:
+            await answer.fail(error)
+        except ClientLeftError:
+            return
+        except Exception as error:
+            LOG.exception("request failed")
+            await answer.fail(refuse(Code.UNKNOWN_EXCEPTION, repr(error)))
+        finally:
+            body.close()
+
+    async def _query(
+        self, request: Request, user: User, plan: Plan, receive: Receive, answer: Answer
+    ) -> None:
+        """Wait for a turn and run, as long as the client is there."""
+        if request.query_id in self._running:
             raise refuse(
-                errors.AUTHENTICATION_FAILED,
-                f"{user or 'default'}: Authentication failed: password is incorrect, or there is "
-                "no user with such name.",
+                Code.QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING,
+                f"Query with id = {request.query_id} is already running.",
             )
-        return known[1]
+        session: HttpSession | None = None
+        if request.session_id:
+            session = self._sessions.enter(
+                user.name, request.session_id, must_exist=request.session_check
+            )
+        self._running.add(request.query_id)
+        gone = asyncio.ensure_future(_leaves(receive))
+        try:
+            await self._admission.enter(user.name, gone)
+            try:
+                # the reader can make nothing that lasts, so its sessions need no connection
+                held = None if user.is_reader else session
+                if plan.is_piped:
+                    await self._stream(request, plan, held, gone, answer)
+                else:
+                    await self._write(plan, held, answer)
+            finally:
+                self._admission.leave()
+        finally:
+            gone.cancel()
+            self._running.discard(request.query_id)
+            if session is not None:
+                self._sessions.leave(session, request.session_timeout)
+
+    async def _write(self, plan: Plan, session: HttpSession | None, answer: Answer) -> None:
+        """Run a statement that changes something; it goes on when its client leaves."""
+        work = self._start(plan.job, session, None)
+        cost = await work
+        if cost.data:
+            answer.shape(plan.job.format, "")
+        await answer.whole(cost.data, cost)
+
+    async def _stream(
+        self,
+        request: Request,
+        plan: Plan,
+        session: HttpSession | None,
+        gone: asyncio.Future[None],
+        answer: Answer,
+    ) -> None:
+        """Run a statement with a result; stop it when its client leaves."""
+        pipe = ResultPipe()
+        plan.job.sql = plan.piped_sql(pipe.writer, request.answer_encoding)
+        answer.shape(plan.job.format, request.answer_encoding)
+        gone.add_done_callback(lambda _: pipe.abort())
+        work = self._start(plan.job, session, pipe)
+        held = bytearray()
+        try:
+            while data := await pipe.read():
+                if answer.has_started:
+                    async with asyncio.timeout(self._max_seconds):
+                        await answer.part(data)
+                    continue
+                held += data
+                if len(held) > _HOLD_BYTES and not request.waits_for_end:
+                    await answer.begin()
+                    await answer.part(bytes(held))
+                    held.clear()
+            cost = await work
+        except BaseException:
+            await self._stop(plan.job, work, pipe)
+            raise
+        finally:
+            pipe.close()
+        if answer.has_started:
+            await answer.end()
+        else:
+            await answer.whole(bytes(held), cost)
+
+    async def _stop(self, job: Job, work: asyncio.Future[Cost], pipe: ResultPipe) -> None:
+        """Kill a running query. Closing the pipe frees an engine that waits to write."""
+        loop = asyncio.get_running_loop()
+        while not work.done():
+            # again and again: a query that is just starting cannot be found yet
+            await loop.run_in_executor(self._killers, self._engine.kill, job.comment)
+            pipe.close()
+            await asyncio.wait({work}, timeout=_KILL_AGAIN_SECONDS)
+        if not work.cancelled():
+            work.exception()
+
+    def _start(
+        self, job: Job, session: HttpSession | None, pipe: ResultPipe | None
+    ) -> asyncio.Future[Cost]:
+        return asyncio.get_running_loop().run_in_executor(
+            self._threads, self._run, job, session, pipe
+        )
+
+    def _run(self, job: Job, session: HttpSession | None, pipe: ResultPipe | None) -> Cost:
+        """In a thread of its own: the engine lets go of the interpreter while it works."""
+        try:
+            if session is None:
+                return self._engine.run(job)
+            if session.connection is None:
+                session.connection = self._engine.connect()
+            return self._engine.run(job, session.connection)
+        finally:
+            if pipe is not None:
+                pipe.close_writer()
 
 
-def _unpack(body: bytes, encoding: str) -> bytes:
-    if encoding == "gzip":
-        return gzip.decompress(body)
-    if encoding == "deflate":
-        return zlib.decompress(body)
-    if encoding == "lz4":
-        return bytes(lz4.frame.decompress(body))
-    if encoding == "zstd":
-        return bytes(zstandard.ZstdDecompressor().decompressobj().decompress(body))
-    return body
+async def _leaves(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue
 
 
-async def _answer(send: Any, status: int, data: bytes, headers: dict[str, str]) -> None:
-    pairs = [(k.encode(), v.encode()) for k, v in headers.items()]
-    pairs.append((b"content-length", str(len(data)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": data})
+async def _answer_without_query(scope: dict[str, Any], answer: Answer) -> None:
+    path = scope["path"]
+    if path in ("/ping", "/replicas_status"):
+        await answer.whole(b"Ok.\n", None)
+    elif path == "/":
+        await answer.whole(b"Use GET or POST.\n", None, 405)
+    else:
+        text = f"There is no handle {path}\n\nUse / or /ping for health checks.\n"
+        await answer.whole(text.encode(), None, 404)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from herald.settings import Settings
+from infra.local.clickhouse_server.querylog import ENGINE_TABLE
 
 WRITER_ROLE = "herald_writer_role"
 READER_ROLE = "herald_reader_role"
-ENGINE_LOG = "engine_query_log"
 
 READER_GRANTS = (
     "GRANT SELECT ON marts.*",
@@ -25,6 +26,7 @@ _CONFIG = """<clickhouse>
   <timezone>UTC</timezone>
   <max_server_memory_usage>{memory}</max_server_memory_usage>
   <mark_cache_size>268435456</mark_cache_size>
+  <ignore_empty_sql_security_in_create_view_query>0</ignore_empty_sql_security_in_create_view_query>
   <users_config>{users}</users_config>
   <user_directories><users_xml><path>{users}</path></users_xml></user_directories>
   <query_log>
@@ -40,6 +42,8 @@ _USERS = """<clickhouse>
     <async_insert>0</async_insert>
     <implicit_select>0</implicit_select>
     <log_queries>1</log_queries>
+    <default_view_definer>CURRENT_USER</default_view_definer>
+    <default_normal_view_sql_security>DEFINER</default_normal_view_sql_security>
   </default></profiles>
   <quotas><default/></quotas>
   <roles>
@@ -61,6 +65,7 @@ class EnginePaths:
 
     data: Path
     config: Path
+    spool: Path
 
     @property
     def dsn(self) -> str:
@@ -71,7 +76,9 @@ class EnginePaths:
 def write_config(settings: Settings) -> EnginePaths:
     """Write the configuration files under `<state_dir>/clickhouse`, readable by the owner only."""
     root = (settings.state_dir / "clickhouse").resolve()
-    data, etc = root / "data", root / "etc"
+    data, etc, spool = root / "data", root / "etc", root / "spool"
+    shutil.rmtree(spool, ignore_errors=True)  # what a kill -9 may have left
+    spool.mkdir(parents=True)
     data.mkdir(parents=True, exist_ok=True)
     etc.mkdir(mode=0o700, exist_ok=True)
     users = etc / "users.xml"
@@ -82,8 +89,8 @@ def write_config(settings: Settings) -> EnginePaths:
         _CONFIG.format(
             memory=settings.warehouse.max_memory_bytes,
             users=escape(str(users)),
-            log=ENGINE_LOG,
+            log=ENGINE_TABLE,
             log_days=settings.retention.query_log_days or 36_500,
         )
     )
-    return EnginePaths(data, config)
+    return EnginePaths(data, config, spool)

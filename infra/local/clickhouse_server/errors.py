@@ -3,53 +3,45 @@
 from __future__ import annotations
 
 import re
+from enum import IntEnum
 
-SYNTAX_ERROR = 62
-TIMEOUT_EXCEEDED = 159
-READONLY = 164
-REQUIRED_PASSWORD = 194
-TOO_MANY_SIMULTANEOUS_QUERIES = 202
-SESSION_NOT_FOUND = 372
-SESSION_IS_LOCKED = 373
-QUERY_WAS_CANCELLED = 394
-AUTHENTICATION_FAILED = 516
-NOT_IMPLEMENTED = 48
-INCORRECT_DATA = 117
-BAD_ARGUMENTS = 36
-ACCESS_DENIED = 497
-UNKNOWN_EXCEPTION = 1002
+
+class Code(IntEnum):
+    """Codes of the errors that this server raises itself; the engine raises the rest."""
+
+    BAD_ARGUMENTS = 36
+    NOT_IMPLEMENTED = 48
+    SYNTAX_ERROR = 62
+    TIMEOUT_EXCEEDED = 159
+    READONLY = 164
+    INVALID_SESSION_TIMEOUT = 374
+    REQUIRED_PASSWORD = 194
+    TOO_MANY_SIMULTANEOUS_QUERIES = 202
+    QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING = 216
+    INCORRECT_DATA = 117
+    SESSION_NOT_FOUND = 372
+    SESSION_IS_LOCKED = 373
+    QUERY_WAS_CANCELLED = 394
+    SET_NON_GRANTED_ROLE = 512
+    AUTHENTICATION_FAILED = 516
+    UNKNOWN_EXCEPTION = 1002
+
 
 _CODE = re.compile(r"Code: (\d+)\.")
-_NAMES = {
-    SYNTAX_ERROR: "SYNTAX_ERROR",
-    READONLY: "READONLY",
-    REQUIRED_PASSWORD: "REQUIRED_PASSWORD",
-    TOO_MANY_SIMULTANEOUS_QUERIES: "TOO_MANY_SIMULTANEOUS_QUERIES",
-    SESSION_NOT_FOUND: "SESSION_NOT_FOUND",
-    SESSION_IS_LOCKED: "SESSION_IS_LOCKED",
-    QUERY_WAS_CANCELLED: "QUERY_WAS_CANCELLED",
-    AUTHENTICATION_FAILED: "AUTHENTICATION_FAILED",
-    NOT_IMPLEMENTED: "NOT_IMPLEMENTED",
-    INCORRECT_DATA: "INCORRECT_DATA",
-    BAD_ARGUMENTS: "BAD_ARGUMENTS",
-    ACCESS_DENIED: "ACCESS_DENIED",
-    UNKNOWN_EXCEPTION: "UNKNOWN_EXCEPTION",
-}
 
-# exceptionCodeToHTTPStatus of ClickHouse's HTTP handler
+# exceptionCodeToHTTPStatus of ClickHouse's HTTP handler; overload is 503 here, so that clients
+# and proxies know that they may try again
+_PARSE_ERRORS = (6, 25, 26, 27, 36, 38, 41, 43, 44, 53, 62, 69, 70, 72, 117, 130, 167, 168, 456)
+_NOT_FOUND = (46, 47, 50, 56, 60, 63, 73, 81, 115, 336, 511)
 _STATUS = {
-    **dict.fromkeys((194,), 401),
+    194: 401,
     **dict.fromkeys((192, 193, 497, 512, 516), 403),
-    **dict.fromkeys(
-        # parse and type errors
-        (6, 15, 25, 26, 27, 36, 38, 41, 44, 53, 62, 69, 72, 117, 130, 167, 168, 223, 427, 456, 457),
-        400,
-    ),
-    **dict.fromkeys((46, 47, 50, 56, 60, 63, 73, 81, 106, 115, 135, 336, 511), 404),
+    **dict.fromkeys(_PARSE_ERRORS, 400),
+    **dict.fromkeys(_NOT_FOUND, 404),
     159: 408,
-    381: 411,
+    223: 413,
     48: 501,
-    **dict.fromkeys((76, 202, 209, 439), 503),
+    **dict.fromkeys((202, 209, 439), 503),
 }
 
 
@@ -70,17 +62,19 @@ class ServerError(Exception):
         return _STATUS.get(self.code, 500)
 
 
-def refuse(code: int, text: str) -> ServerError:
+class ClientLeftError(Exception):
+    """The client closed its connection before its answer."""
+
+
+def refuse(code: Code, text: str) -> ServerError:
     """An error of this server, in ClickHouse's words."""
-    return ServerError(code, f"Code: {code}. DB::Exception: {text} ({_NAMES[code]})")
+    return ServerError(code, f"Code: {int(code)}. DB::Exception: {text} ({code.name})")
 
 
-def engine_error(text: str, version: str) -> ServerError:
-    """The engine's own error, with the version that a server adds behind it."""
+def engine_error(text: str, user: str, version: str) -> ServerError:
+    """The engine's own error, with the user and the version that a server puts in."""
     found = _CODE.search(text)
     if not found:
-        return ServerError(
-            UNKNOWN_EXCEPTION,
-            f"Code: {UNKNOWN_EXCEPTION}. DB::Exception: {text.strip()} (UNKNOWN_EXCEPTION)",
-        )
-    return ServerError(int(found.group(1)), f"{text[found.start() :].strip()} (version {version})")
+        return refuse(Code.UNKNOWN_EXCEPTION, text.strip())
+    message = text[found.start() :].strip().replace("Exception: default: ", f"Exception: {user}: ")
+    return ServerError(int(found.group(1)), f"{message} (version {version} (chDB))")

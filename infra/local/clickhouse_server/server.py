@@ -2,52 +2,105 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import socket
 import sys
-import tempfile
+import threading
 
 import uvicorn
 
 from herald.settings import Settings
-from infra.local.clickhouse_server.app import Application
 from infra.local.clickhouse_server.config import write_config
+
+_GRACE_SECONDS = 15
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: str) -> None:
+        super().__init__(config)
+        self._ready = ready
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started:
-            host, port = self.config.host, self.config.port
-            sys.stdout.write(f"warehouse ready at http://{host}:{port} (chDB)\n")
-            sys.stdout.flush()
+        sys.stdout.write(self._ready)
+        sys.stdout.flush()
 
 
 def serve(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT. Returns the exit status."""
+    """Run until SIGTERM or SIGINT.
+
+    Returns:
+        0 after a clean stop, 1 when the address is taken or the data folder cannot be opened.
+    """
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    warehouse = settings.warehouse
+    try:
+        listener = _listen(warehouse.host, warehouse.port)
+    except OSError as error:
+        sys.stderr.write(
+            f"cannot listen on {warehouse.host}:{warehouse.port} "
+            f"(HERALD_WAREHOUSE__HOST, HERALD_WAREHOUSE__PORT): {error.strerror}\n"
+        )
+        return 1
     paths = write_config(settings)
-    # the engine reads config.xml of the working directory while it is imported
-    os.chdir(tempfile.gettempdir() if not paths.data.is_dir() else paths.data.parent)
+    os.chdir(paths.spool)  # the engine reads a config.xml of the working directory at its import
+
+    from infra.local.clickhouse_server.app import Application
     from infra.local.clickhouse_server.engine import Engine
 
-    engine = Engine(paths)
-    app = Application(settings.warehouse, engine)
-    config = uvicorn.Config(
-        app,
-        host=settings.warehouse.host,
-        port=settings.warehouse.port,
-        loop="uvloop",
-        http="httptools",
-        lifespan="off",
-        access_log=False,
-        log_level="warning",
-        timeout_keep_alive=60,
-        timeout_graceful_shutdown=20,
-        server_header=False,
-        date_header=False,
-        backlog=2048,
+    try:
+        engine = Engine(paths)
+    except RuntimeError as error:
+        sys.stderr.write(
+            f"the engine cannot open {paths.data}: {error} (does another server own it?)\n"
+        )
+        return 1
+    app = Application(warehouse, engine, paths.spool)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            timeout_keep_alive=60,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+            server_header=False,
+            date_header=False,
+        ),
+        f"warehouse ready at http://{warehouse.host}:{warehouse.port} "
+        f"(ClickHouse {engine.version}, embedded)\n",
     )
-    server = _Server(config)
-    server.run()
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+    # what was built so far lives as long as the process: keep collections short
+    gc.collect()
+    gc.freeze()
+    server.run(sockets=[listener])
+    # a query that ignores its kill must not hold up the stop for ever; the data is safe anyway
+    watchdog = threading.Timer(_GRACE_SECONDS, os._exit, (1,))
+    watchdog.daemon = True
+    watchdog.start()
+    engine.stop_queries()
+    app.close()
     engine.close()
-    return 0 if server.started else 1
+    watchdog.cancel()
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
