@@ -1,0 +1,1 @@
+"""A simulated notification service: deterministic events with a planted truth beside them."""

@@ -1,0 +1,1 @@
+"""Where events come from: files, the simulator and public data sets, written to Kafka."""
