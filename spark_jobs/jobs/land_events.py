@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pyarrow as pa
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.streaming import StreamingQuery
@@ -70,7 +72,7 @@ def start_landing(session: SparkSession, settings: Settings) -> StreamingQuery:
     config = TaskConfig.of(settings)
     plan = PlanConfig(
         config.servers,
-        tuple(config.tables),
+        config.topics,
         config.warehouse,
         settings.landing.range_offsets,
         settings.landing.max_offsets_per_trigger,
@@ -190,16 +192,18 @@ def run(settings: Settings) -> int:
     signal.signal(signal.SIGINT, stop)
     config = TaskConfig.of(settings)
     try:
-        wait_for("broker", lambda: Watermarks(config.servers, list(config.tables)).read(5.0))
+        wait_for("broker", lambda: Watermarks(config.servers, list(config.topics)).read(5.0))
         wait_for("warehouse", lambda: _check_warehouse(config.warehouse))
     except (BrokerError, WarehouseError) as error:
         log("ERROR", "cannot start", reason=str(error))
         return 2
+    heartbeat = heartbeat_file(settings)
+    heartbeat.unlink(missing_ok=True)
     session = build_session(settings)
     _warm(session, config)
     query = start_landing(session, settings)
-    log("INFO", "landing", servers=config.servers, topics=list(config.tables))
-    return _watch(session, query, stopping)
+    log("INFO", "landing", servers=config.servers, topics=list(config.topics))
+    return _watch(session, query, stopping, heartbeat)
 
 
 def _check_warehouse(address: Address) -> None:
@@ -220,12 +224,21 @@ def _warm(session: SparkSession, config: TaskConfig) -> None:
     session.range(0, slots, 1, slots).mapInArrow(warm, "id BIGINT").collect()
 
 
-def _watch(session: SparkSession, query: StreamingQuery, stopping: list[int]) -> int:
+def heartbeat_file(settings: Settings) -> Path:
+    """Touched every second while the stream runs; `herald status` reads its age."""
+    return settings.state_dir / "run" / "landing.heartbeat"
+
+
+def _watch(
+    session: SparkSession, query: StreamingQuery, stopping: list[int], heartbeat: Path
+) -> int:
+    heartbeat.parent.mkdir(parents=True, exist_ok=True)
     try:
         while not stopping:
+            heartbeat.touch()
             if query.awaitTermination(1):
                 break
-    except PySparkException as error:
+    except (PySparkException, Py4JError, OSError) as error:
         if not stopping:
             log("ERROR", "landing stopped; a restart goes on where it was", reason=_reason(error))
             return 1
@@ -236,12 +249,12 @@ def _watch(session: SparkSession, query: StreamingQuery, stopping: list[int]) ->
     try:
         query.stop()
         session.stop()
-    except (PySparkException, OSError) as error:  # the JVM got the signal too
+    except (PySparkException, Py4JError, OSError) as error:  # the JVM got the signal too
         log("WARNING", "Spark ended first", reason=type(error).__name__)
     return 0
 
 
-def _reason(error: PySparkException) -> str:
+def _reason(error: Exception) -> str:
     """The innermost Python error in Spark's message, which is pages long."""
     lines = [line.strip() for line in str(error).splitlines() if "Error: " in line]
     return (lines[-1] if lines else str(error).splitlines()[0])[:1_000]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -41,22 +41,31 @@ class TaskConfig:
     warehouse: Address
     limits: Limits
     dead_letter_topic: str
-    tables: Mapping[str, str]
-    """Table by topic."""
+    tables: tuple[tuple[str, str], ...]
+    """Topic and table, the events first."""
 
     @classmethod
     def of(cls, settings: Settings) -> TaskConfig:
         """Configuration of the settings."""
         topics = settings.kafka.topics
-        tables = {topics.events: "raw.events"}
-        tables |= {getattr(topics, model.table): f"raw.{model.table}" for model in REFERENCES}
+        tables = [(topics.events, "raw.events")]
+        tables += [(getattr(topics, model.table), f"raw.{model.table}") for model in REFERENCES]
         return cls(
             settings.kafka.servers,
             Address.of(settings.warehouse),
             Limits.of(settings.landing),
             topics.dead_letters,
-            tables,
+            tuple(tables),
         )
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Every topic that is landed."""
+        return tuple(topic for topic, _ in self.tables)
+
+    def table(self, topic: str) -> str:
+        """Where a topic is landed."""
+        return dict(self.tables)[topic]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +131,7 @@ class Lander:
         return landed
 
     def _parse(self, part: OffsetRange, records: Records) -> Parsed:
-        table = self.config.tables[part.topic]
+        table = self.config.table(part.topic)
         if table == "raw.events":
             return self.parser.parse(records.values, part.planned_at_ms)
         model = _model(table)
@@ -143,7 +152,7 @@ class Lander:
             )
         if parsed.table.num_rows:
             self.sink.insert(
-                self.config.tables[part.topic],
+                self.config.table(part.topic),
                 _with_landing(part, records, parsed, now),
                 token=part.token,
                 already_there=landed,
@@ -199,7 +208,7 @@ def warm_up(batches: Iterator[pa.RecordBatch], config: TaskConfig) -> Iterator[p
     """For `mapInArrow`: make this worker's connections and load its libraries."""
     lander = _lander(config)
     sample = b'{"event_id":"","tenant_id":"","event_type":"","occurred_at":""}'
-    lander.parser.parse([sample] * 100, 0)
+    EventParser(config.limits).parse([sample] * 100, 0)  # not its own: that learns columns
     lander.sink.query("SELECT 1 AS one")
     for batch in batches:
         time.sleep(0.5)  # long enough that every slot gets its own worker
@@ -207,10 +216,9 @@ def warm_up(batches: Iterator[pa.RecordBatch], config: TaskConfig) -> Iterator[p
 
 
 def _lander(config: TaskConfig) -> Lander:
-    key = config
-    if key not in _landers:
-        _landers[key] = Lander(config)
-    return _landers[key]
+    if config not in _landers:
+        _landers[config] = Lander(config)
+    return _landers[config]
 
 
 def _result(part: OffsetRange, end_offset: int, landed: Landed) -> pa.RecordBatch:
