@@ -91,7 +91,7 @@ answered as (
                     arrayFilter(at -> at is not null, [a.influenced_opened_at])
                 )
             )
-        ) as activity_hours,
+        )::Array(DateTime('UTC')) as activity_hours,
         a.updated_at as updated_at
     from answered as a
     left join {{ this }} as o on a.tenant_id = o.tenant_id and a.message_id = o.message_id
@@ -101,7 +101,8 @@ answered as (
         tenant_id,
         message_id,
         influenced_opened_at,
-        [toStartOfHour(assumeNotNull(influenced_opened_at))] as activity_hours,
+        [toStartOfHour(assumeNotNull(influenced_opened_at))]::Array(DateTime('UTC'))
+            as activity_hours,
         updated_at
     from answered
     where influenced_opened_at is not null

@@ -47,9 +47,14 @@ select
     tenant_id,
     message_id,
     {% for label in labels %}
-        argMinIf(ordered.{{ label }}, seq, ordered.{{ label }} != '') as {{ label }},
+        {% if label == 'user_id' %}
+            argMinIf(ordered.user_id, seq, ordered.user_id != '') as user_id,
+        {% else %}
+            toLowCardinality(argMinIf(ordered.{{ label }}, seq, ordered.{{ label }} != ''))
+                as {{ label }},
+        {% endif %}
     {% endfor %}
-    argMinIf(ordered.channel, seq, ordered.channel != 'app') as channel,
+    toLowCardinality(argMinIf(ordered.channel, seq, ordered.channel != 'app')) as channel,
     max(ordered.is_holdout) as is_holdout,
     {% for name, action in firsts.items() %}
         minOrNullIf(occurred_at, action = '{{ action }}') as {{ name }},
@@ -61,12 +66,16 @@ select
     toUInt64(countIf(action = 'attempted')) as attempts,
     toUInt64(countIf(action = 'deferred')) as deferrals,
     sum(ordered.cost) as cost,
-    argMinIf(ordered.failure_reason, seq, action = 'aborted') as abort_reason,
-    argMaxIf(
-        ordered.failure_class, seq, action in ('bounced', 'soft_bounced', 'failed', 'deferred')
+    toLowCardinality(argMinIf(ordered.failure_reason, seq, action = 'aborted')) as abort_reason,
+    toLowCardinality(
+        argMaxIf(
+            ordered.failure_class, seq, action in ('bounced', 'soft_bounced', 'failed', 'deferred')
+        )
     ) as failure_class,
-    argMaxIf(
-        ordered.failure_reason, seq, action in ('bounced', 'soft_bounced', 'failed', 'deferred')
+    toLowCardinality(
+        argMaxIf(
+            ordered.failure_reason, seq, action in ('bounced', 'soft_bounced', 'failed', 'deferred')
+        )
     ) as failure_reason,
     arraySort(
         groupArrayIf(
@@ -77,7 +86,7 @@ select
         occurred_at DateTime64(3, 'UTC'), action LowCardinality(String), is_machine Bool,
         conversion_name LowCardinality(String), revenue Decimal(18, 4)
     )) as engagements,
-    groupUniqArray(toStartOfHour(occurred_at)) as activity_hours,
+    groupUniqArray(toStartOfHour(occurred_at))::Array(DateTime('UTC')) as activity_hours,
     max(staged_at) as updated_at
 from ordered
 group by tenant_id, message_id

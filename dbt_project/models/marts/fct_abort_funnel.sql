@@ -35,8 +35,8 @@
 
 furthest as (
     select
-        tenant_id, anchor_date, campaign_id, variant_id, channel, message_id, is_aborted,
-        abort_reason, updated_at,
+        tenant_id, anchor_date, campaign_id, campaign_name, variant_id, channel, message_id,
+        is_aborted, abort_reason, updated_at,
         toUInt8(
             multiIf(
                 is_human_opened or is_influenced_opened or is_human_clicked or is_converted
@@ -53,7 +53,8 @@ furthest as (
 
 entries as (
     select
-        tenant_id, anchor_date, campaign_id, variant_id, channel, message_id, updated_at,
+        tenant_id, anchor_date, campaign_id, campaign_name, variant_id, channel, message_id,
+        updated_at,
         arrayJoin(
             arrayConcat(
                 arrayMap(n -> (toUInt8(n), ''), range(1, reached + 1)),
@@ -65,9 +66,12 @@ entries as (
 
 select
     tenant_id, anchor_date, campaign_id, variant_id, channel,
-    ['targeted', 'eligible', 'attempted', 'sent', 'delivered', 'engaged'][entry.1] as stage,
+    toLowCardinality(
+        ['targeted', 'eligible', 'attempted', 'sent', 'delivered', 'engaged'][entry.1]
+    ) as stage,
     entry.1 as stage_order,
-    entry.2 as abort_reason,
+    toLowCardinality(entry.2) as abort_reason,
+    max(entries.campaign_name) as campaign_name,
     countIf(message_id != '') as messages,
     max(entries.updated_at) as updated_at
 from entries

@@ -94,19 +94,10 @@ messages as (
 
 moments as (
     select
-        {{ keys }},
+        {{ keys }}, campaign_name, category, user_id, updated_at,
         toStartOfHour(entry.2) as hour_at,
-        entry.1 as code,
-        max(campaign_name) as campaign_name,
-        max(category) as category,
-        sum(entry.3) as amount,
-        uniqExactStateIf(
-            user_id,
-            code in (
-                {{ columns.index('sends') + 1 }}, {{ columns.index('unique_impressions') + 1 }}
-            )
-        ) as recipients,
-        max(updated_at) as updated_at
+        toUInt8(entry.1) as code,
+        entry.3 as amount
     from messages
     array join counted as entry
     {% if is_incremental() %}
@@ -114,7 +105,6 @@ moments as (
             select touched_tenant_id, period_at from touched
         )
     {% endif %}
-    group by {{ keys }}, hour_at, code
 ),
 
 scoped as (
@@ -135,11 +125,14 @@ select
     max(scoped.campaign_name) as campaign_name,
     max(scoped.category) as category,
     {% for count in columns %}
-        toUInt64(sumIf(amount, code = {{ loop.index }})) as {{ count }},
+        countIf(code = {{ loop.index }}) as {{ count }},
     {% endfor %}
     toDecimal64(sumIf(amount, code = {{ revenue_code }}), 4) as revenue,
     toDecimal64(sumIf(amount, code = {{ cost_code }}), 4) as cost,
-    uniqExactMergeState(recipients) as unique_recipients_state,
+    uniqExactStateIf(
+        scoped.user_id,
+        code in ({{ columns.index('sends') + 1 }}, {{ columns.index('unique_impressions') + 1 }})
+    ) as unique_recipients_state,
     max(scoped.updated_at) as updated_at
 from scoped
 group by {{ keys }}, hour_at

@@ -1,5 +1,6 @@
 -- grain: tenant_id x campaign_id x variant_id x channel x sent_date
 -- How each variant did, by day of the send. Ratios come last and never add up; counts do.
+-- depends_on: {{ ref('fct_messages') }}
 {{ config(
     materialized='incremental',
     incremental_strategy='delete+insert',

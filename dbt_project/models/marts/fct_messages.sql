@@ -19,7 +19,8 @@ with measured as (
         r.category as category,
         coalesce(r.sent_at, r.attempted_at, r.targeted_at, r.first_event_at) as anchor,
         i.influenced_opened_at as influence_at,
-        arrayDistinct(arrayConcat(r.activity_hours, i.activity_hours)) as hours,
+        arrayDistinct(arrayConcat(r.activity_hours, i.activity_hours))::Array(DateTime('UTC'))
+            as hours,
         c.primary_conversion as primary_name,
         if(
             c.campaign_id = '',
