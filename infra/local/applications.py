@@ -148,5 +148,6 @@ def api(settings: Settings) -> Service:
         address=settings.api.url,
         needs=("warehouse", "valkey"),
         ports={"HERALD_API__PORT": settings.api.port},
+        reloads=settings.api.workers == 1,  # more workers sit behind a parent that ignores it
         start_seconds=60,
     )

@@ -32,7 +32,6 @@ _CONFIG = """<clickhouse>
   <query_log>
     <database>system</database><table>{log}</table>
     <flush_interval_milliseconds>2000</flush_interval_milliseconds>
-    <ttl>event_date + INTERVAL {log_days} DAY</ttl>
   </query_log>
 </clickhouse>
 """
@@ -66,6 +65,7 @@ class EnginePaths:
     data: Path
     config: Path
     spool: Path
+    log_days: int
 
     @property
     def dsn(self) -> str:
@@ -90,7 +90,6 @@ def write_config(settings: Settings) -> EnginePaths:
             memory=settings.warehouse.max_memory_bytes,
             users=escape(str(users)),
             log=ENGINE_TABLE,
-            log_days=settings.retention.query_log_days or 36_500,
         )
     )
-    return EnginePaths(data, config, spool)
+    return EnginePaths(data, config, spool, settings.retention.query_log_days or 36_500)

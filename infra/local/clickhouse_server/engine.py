@@ -85,8 +85,7 @@ class Engine:
         self.version = self._scalar("SELECT version()")
         self.timezone = self._scalar("SELECT timezone()")
         self.host = self._scalar("SELECT hostName()")
-        self._scalar("SYSTEM FLUSH LOGS")
-        self._scalar(querylog.VIEW)
+        querylog.start(self._scalar, paths.log_days)
 
     def _scalar(self, sql: str) -> str:
         data: bytes = self._keep.query(sql, "TSVRaw").bytes()

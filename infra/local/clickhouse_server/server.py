@@ -47,6 +47,7 @@ def serve(settings: Settings) -> int:
         )
         return 1
     paths = write_config(settings)
+    os.environ["TZ"] = "UTC"  # the engine takes its time zone from the process
     os.chdir(paths.spool)  # the engine reads a config.xml of the working directory at its import
 
     from infra.local.clickhouse_server.app import Application
