@@ -148,7 +148,9 @@ def _open(value: bytes, limits: Limits) -> tuple[str, Sequence[tuple[str, Any]]]
     if len(set(names)) != len(names):
         twice = next(n for i, n in enumerate(names) if n in names[:i])
         raise RejectedError(
-            ErrorClass.DUPLICATE_KEY, twice[:256], f"{_short(twice)}: the key occurs more than once"
+            ErrorClass.DUPLICATE_KEY,
+            twice[:256],
+            f"{twice[:SHOWN_CHARS]}: the key occurs more than once",
         )
     for name in names:
         if name in RESERVED:
@@ -169,12 +171,9 @@ def _parse(text: str) -> Any:
         document = json.loads(text, object_pairs_hook=_Pairs, parse_constant=_no_constant)
         # json.loads lets half a surrogate pair and numbers beyond any type pass; msgspec does not
         msgspec.json.decode(text, type=msgspec.Raw)
-        if "\\u" in text:
-            json.dumps(document, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError, msgspec.DecodeError) as error:
-        reason = "half a surrogate pair" if isinstance(error, UnicodeError) else str(error)
         raise RejectedError(
-            ErrorClass.MALFORMED_JSON, "", f"{_short(text)} is not JSON: {reason}"
+            ErrorClass.MALFORMED_JSON, "", f"{_short(text)} is not JSON: {error}"
         ) from None
     return document
 
