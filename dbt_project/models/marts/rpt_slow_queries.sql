@@ -5,7 +5,12 @@
 select
     query_kind,
     user,
-    substringUTF8(query, 1, 200) as query_text,
+    -- values out, so that one query with many arguments is one row; leading comments out
+    substringUTF8(
+        trim(both ' ' from replaceRegexpAll(
+            normalizeQuery(replaceRegexpAll(query, '/\\*[^*]*\\*/', ' ')), '\\s+', ' '
+        )), 1, 200
+    ) as query_text,
     count() as queries,
     quantile(0.5)(query_duration_ms) / 1000 as p50_seconds,
     quantile(0.95)(query_duration_ms) / 1000 as p95_seconds,
