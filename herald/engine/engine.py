@@ -204,7 +204,7 @@ class AnalyticsEngine:
         return rows > self._engine.heavy_read_rows
 
     def _page_rows(self, query: Query, position: Position) -> int:
-        asked = query.limit or self._engine.page_rows
+        asked = query.limit or min(self._engine.page_rows, self._engine.max_rows)
         if asked > self._engine.max_rows:
             raise InvalidQueryError.of(
                 [Problem("limit", str(asked), f"at most {self._engine.max_rows} rows")]
