@@ -116,7 +116,9 @@ def main(
     try:
         outcomes = gate(suites or [], layer or [], name)
     except GateFailedError as error:
-        _log(str(error))
+        # the reasons are logged; a scheduler shows the last line, so it names what failed
+        names = ", ".join(f"{o.suite}.{o.expectation}({o.column})" for o in error.failed)
+        _log(f"gate closed by {len(error.failed)} of {len(error.outcomes)} expectations: {names}")
         outcomes, code = error.outcomes, 1
     except (UnknownSuiteError, SettingsError, WarehouseDownError) as error:
         _log(str(error))

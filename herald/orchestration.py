@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -176,7 +177,8 @@ class RunModule(BaseOperator):
     def on_kill(self) -> None:
         """End the process with the task."""
         if self._hook is not None:
-            self._hook.send_sigterm()
+            with suppress(ProcessLookupError):  # it ended by itself meanwhile
+                self._hook.send_sigterm()
 
 
 def herald_command(
