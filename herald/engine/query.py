@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -171,6 +171,28 @@ class Query(BaseModel):
         return not any(m.minute or m.second or m.microsecond for m in moments)
 
 
+def near_matches(value: str, names: Iterable[str], *, most: int = 3) -> list[str]:
+    """Names that somebody who wrote `value` may have meant, likeliest first.
+
+    Half of a score is likeness of the whole, half of its words: by the whole alone `opn_rate` is
+    nearer to `bounce_rate` than to `unique_open_rate`.
+    """
+    wanted = value.lower()
+    words = [word for word in wanted.split("_") if word not in {"rate", ""}] or [wanted]
+
+    def score(name: str) -> float:
+        parts = name.lower().split("_")
+        by_word = sum(max(_likeness(word, part) for part in parts) for word in words) / len(words)
+        return (_likeness(wanted, name.lower()) + by_word) / 2
+
+    scored = sorted(((score(name), name) for name in names), reverse=True)
+    return [name for likeness, name in scored[:most] if likeness >= 0.55]
+
+
+def _likeness(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other, autojunk=False).ratio()
+
+
 def unknown_metric(field: str, name: str) -> Problem:
     """What to say of a metric that does not exist."""
     found = _unknown(field, name, [e.name for e in exposed()], "metric")
@@ -180,7 +202,7 @@ def unknown_metric(field: str, name: str) -> Problem:
 
 def _unknown(field: str, value: str, known: Iterable[str], kind: str) -> Problem:
     names = sorted(known)
-    near = get_close_matches(value.removeprefix("-").lower(), names, n=3, cutoff=0.5)
+    near = near_matches(value.removeprefix("-"), names)
     if near:
         hint = "did you mean " + " or ".join(repr(n) for n in near) + "?"
     else:

@@ -156,7 +156,10 @@ def fill(client: Client) -> None:
             message("p2", *seen, at=at(2, 12), country="IN", platform="android", **tapped),
             message(
                 *("i1", "targeted", "impressed", "converted"),
-                at=at(1, 8), channel="in_app", campaign_id="banner", revenue=5,
+                at=at(1, 8),
+                channel="in_app",
+                campaign_id="banner",
+                revenue=5,
             ),
         ],
         later_hours=30,
