@@ -163,19 +163,18 @@ def _prelude(job: Job) -> str:
     steps = list(job.external)
     if job.database:
         steps.append(f"USE {quote_name(job.database)}")
-    given = {"log_comment": job.comment, **job.settings}
-    refused = {}
-    if job.is_reader:
-        refused = {k: v for k, v in given.items() if not READER_SETTINGS.fullmatch(k)}
-        given = {k: v for k, v in given.items() if k not in refused and k != "readonly"}
-    given["log_comment"] = job.comment
-    steps.append(_set(given))
-    if job.is_reader:
-        steps += [f"SET ROLE {READER_ROLE}", "SET readonly = 1"]
-        if refused:
-            steps.append(_set(refused))
-    elif job.role:
-        steps.append(f"SET ROLE {quote_name(job.role)}")
+    # the comment is set last, so that none of these statements gets into the query log
+    if not job.is_reader:
+        if job.role:
+            steps.append(f"SET ROLE {quote_name(job.role)}")
+        steps.append(_set({**job.settings, "log_comment": job.comment}))
+        return ";".join(steps)
+    allowed = {k: v for k, v in job.settings.items() if READER_SETTINGS.fullmatch(k)}
+    refused = {k: v for k, v in job.settings.items() if k not in allowed}
+    chains = {**allowed, "readonly": "1", "log_comment": job.comment}
+    steps += [f"SET ROLE {READER_ROLE}", _set(chains)]
+    if refused:
+        steps.append(_set(refused))
     return ";".join(steps)
 
 
@@ -188,7 +187,7 @@ def _undo(connection: Any, job: Job) -> str:
 
     Settings in the URL are those of one query; only SET and USE of the client itself stay.
     """
-    names = ", ".join(quote(name) for name in {"log_comment", *job.settings})
+    names = ", ".join(quote(name) for name in ("", *job.settings))
     rows = (
         connection.query(
             "SELECT name, value, changed FROM system.settings WHERE name IN "
@@ -205,4 +204,5 @@ def _undo(connection: Any, job: Job) -> str:
             steps.append(f"SET {name} = {quote(value) if changed else 'DEFAULT'}")
         elif job.database:
             steps.append(f"USE {quote_name(value)}")
-    return ";".join(steps) or "SET log_comment = DEFAULT"
+    # the log leaves out what starts like this, and what has no comment
+    return ";".join([f"SET {querylog.COMMENT_OFF}", *steps])

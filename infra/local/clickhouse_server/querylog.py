@@ -15,6 +15,9 @@ ENGINE_TABLE = "engine_query_log"
 OUTPUT_CLAUSE = "\nINTO OUTFILE '/proc/self/fd/"
 """What the server puts behind a query to stream it; the view takes it off again."""
 
+COMMENT_OFF = "log_comment = DEFAULT"
+"""First assignment of the statements that clean a session up; they are not logged."""
+
 _SEPARATOR = "\x1f"
 _FACT = "splitByChar('\x1f', log.log_comment)[{}]"
 _ROWS = (
@@ -26,7 +29,8 @@ _ROWS = (
     f"{_FACT.format(4)} AS http_user_agent, {_FACT.format(5)} AS log_comment, "
     "toUInt8(2) AS interface, "
     r"replaceRegexpOne(log.query, '\\nINTO OUTFILE \'[^\']*\' TRUNCATE[^\\n]*\\n', '\n') AS query"
-    f") FROM system.{ENGINE_TABLE} AS log WHERE position(log.log_comment, '{_SEPARATOR}') > 0"
+    f") FROM system.{ENGINE_TABLE} AS log WHERE position(log.log_comment, '{_SEPARATOR}') > 0 "
+    f"AND NOT startsWith(log.query, 'SET {COMMENT_OFF}')"
 )
 _COLUMNS = (
     "SELECT arraySort(groupArray((name, type))) FROM system.columns "
