@@ -50,7 +50,7 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], object] = _nothing
     finish: Callable[[], object] = _nothing
-    start_seconds: float = 120
+    start_seconds: float = 180
     stop_signal: str = "TERM"
     stop_seconds: int = 20
     reloads: bool = False

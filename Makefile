@@ -1,0 +1,98 @@
+# Thin over `herald` (var/envs/app/bin/herald) and the tools; `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := var/envs/app/bin
+HERALD := $(BIN)/herald
+SQLFLUFF := var/envs/warehouse/bin/sqlfluff
+PACKAGES := herald spark_jobs ml api expectations infra tests dags
+# Every Python process of a test run is measured, those of the platform included.
+MEASURED := COVERAGE_FILE=$(CURDIR)/var/coverage/data COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml
+
+.PHONY: help setup demo up down status logs doctor test lint format types unit integration e2e \
+	coverage bench lock docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install or update environments, jars, Java and Chromium; quick when nothing changed
+	@$(PYTHON) infra/bootstrap.py
+
+demo: setup ## start everything, land events, build marts, open dashboards, reconcile, and stay up
+	@$(HERALD) demo
+
+up: setup ## start the platform and wait until it is healthy
+	@$(HERALD) up
+
+down: setup ## stop the platform
+	@$(HERALD) down
+
+status: setup ## show each service
+	@$(HERALD) status
+
+logs: setup ## show the end of a service's log: make logs SERVICE=landing
+	@$(HERALD) logs $(or $(SERVICE),$(error name a service: make logs SERVICE=landing))
+
+doctor: setup ## say what is missing or broken, and how to mend it
+	@$(HERALD) doctor
+
+test: setup ## everything that must pass: lint, types, unit, integration, end to end, coverage
+	@rm -rf var/coverage
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory integration
+	@$(MAKE) --no-print-directory e2e
+	@$(MAKE) --no-print-directory coverage
+
+lint: setup ## style, imports, YAML, SQL, secrets; checks, never fixes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/yamllint --strict .
+	$(SQLFLUFF) lint dbt_project
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify --baseline .secrets.baseline
+
+format: setup ## format Python
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+unit: setup ## tests without services
+	@mkdir -p var/coverage
+	$(MEASURED) $(BIN)/coverage run -m pytest tests/unit --durations=5
+
+integration: setup ## tests against the real components
+	@mkdir -p var/coverage
+	$(MEASURED) $(BIN)/coverage run -m pytest tests/integration --durations=15
+
+e2e: setup ## tests of the whole platform
+	@mkdir -p var/coverage
+	$(MEASURED) $(BIN)/coverage run -m pytest tests/e2e --durations=10
+
+coverage: setup ## combine what the suites measured; fail under 90%
+	@$(MEASURED) $(BIN)/coverage combine -q
+	@$(MEASURED) $(BIN)/coverage json -q -o var/coverage.json
+	@$(BIN)/python tests/coverage_by_package.py var/coverage.json
+	@$(MEASURED) $(BIN)/coverage report --skip-covered --fail-under=90 | tail -n 40
+
+bench: setup ## measure landing against its limit and a plain consumer
+	@$(HERALD) bench landing
+
+lock: setup ## recompile the lock files of the environments
+	@cd infra/requirements && for env in app warehouse airflow superset tools; do \
+		echo "lock: $$env"; \
+		../../var/tools/bin/uv pip compile --python-version 3.11 --upgrade --generate-hashes \
+			--no-emit-index-url -q --no-header $$env.in -o $$env.txt || exit 1; \
+	done
+
+docs: setup ## generate the reference pages from the code
+	@$(HERALD) docs
+
+clean: setup ## stop the platform and delete its state; environments and jars stay
+	@$(HERALD) down
+	@find var -mindepth 1 -maxdepth 1 ! -name tools ! -name envs ! -name jars ! -name stamps \
+		-exec rm -rf {} +
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
