@@ -1,8 +1,7 @@
-"""`herald metrics`: the catalogue, a question from the shell, the reference page."""
+"""`herald metrics`: the catalogue, and questions from the shell."""
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -10,9 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from herald.cli.output import emit, fail
-from herald.settings import ROOT, load_settings
+from herald.settings import load_settings
 
-PAGE = ROOT / "docs" / "reference" / "metrics.md"
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -22,7 +20,6 @@ def register(app: typer.Typer) -> None:
     group.command("list")(list_metrics)
     group.command("show")(show)
     group.command("query")(query)
-    group.command("docs")(docs)
     app.add_typer(group, name="metrics")
 
 
@@ -121,22 +118,6 @@ def query(
     emit([_shown(row) for row in answer.rows], as_json=False)
     more = "; more rows: raise --limit" if answer.next_cursor else ""
     sys.stdout.write(f"{answer.scope_label}, data as of {answer.data_as_of}{more}\n")
-
-
-def docs(
-    check: Annotated[bool, typer.Option(help="Only say whether the page is current.")] = False,
-) -> None:
-    """Write docs/reference/metrics.md from the registry."""
-    from herald.metrics.docs import render
-
-    page = render()
-    if check:
-        if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page:
-            fail("docs/reference/metrics.md is not current; run `herald metrics docs`")
-        return
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(page, encoding="utf-8")
-    sys.stdout.write(json.dumps({"written": "docs/reference/metrics.md"}) + "\n")
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from herald.metrics.registry import DIMENSIONS, METRICS, SCOPE_TABLES, SCOPES, d
 
 HEAD = """# Metrics
 
-Generated from `herald/metrics/registry.py` by `herald metrics docs`; a test fails when it is out
-of date. Every surface (API, Superset, dbt marts, reports) computes a metric by the formula here.
+Generated from `herald/metrics/registry.py` by `make docs`; a test fails when it is out of date.
+Every surface (API, Superset, dbt marts, reports) computes a metric by the formula here.
 
 - A ratio is null where its denominator is 0. Counts are stored, ratios are computed last.
 - *Additive* metrics of disjoint groups add up; the others must be asked for at the grain shown.

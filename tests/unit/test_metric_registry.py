@@ -193,7 +193,7 @@ def test_definition_version_changes_when_formula_changes() -> None:
 
 def test_reference_page_is_current_when_registry_is_rendered() -> None:
     page = Path(ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
-    assert page == render(), "run `herald metrics docs`"
+    assert page == render(), "run `make docs`"
 
 
 def test_catalogue_has_denominators_and_names_elsewhere_when_asked() -> None:
