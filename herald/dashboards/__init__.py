@@ -42,8 +42,8 @@ def check_dashboards(
     """Open every dashboard in headless Chromium.
 
     Returns:
-        One record each: slug, charts (drawn), errors (their number), error_messages, seconds,
-        screenshot (path of a PNG in `out_dir`).
+        One record each: slug, charts (their number), errors (messages), seconds until all were
+        drawn, screenshot (path of a PNG in `out_dir`), refused_hosts (blocked by the policy).
     """
     # playwright is needed for this alone
     from herald.dashboards.browser import check_dashboards as check
