@@ -142,7 +142,7 @@ def _open(value: bytes, limits: Limits) -> tuple[str, Sequence[tuple[str, Any]]]
     document = _parse(text)
     if not isinstance(document, _Pairs):
         raise RejectedError(
-            ErrorClass.NOT_AN_OBJECT, "", f"{_short(document)} is JSON, but not an object"
+            ErrorClass.NOT_AN_OBJECT, "", f"{_short(text)} is JSON, but not an object"
         )
     names = [name for name, _ in document]
     if len(set(names)) != len(names):

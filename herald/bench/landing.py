@@ -1,0 +1,312 @@
+"""The landing path under load, beside chDB alone and beside a plain Python consumer.
+
+Broker, Spark and warehouse run on a platform of its own in a temporary folder, on the same cores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import Consumer
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from herald.bench.rows import BenchRow, row, save
+from herald.records import now
+from herald.settings import Settings, load_settings
+from herald.simulator.options import SimulationOptions
+from herald.simulator.stream import Simulation
+from herald.sources.sinks import EVENTS, KafkaSink
+from herald.warehouse.client import connect
+from infra.local.environment import child_environment
+from infra.local.platform import Platform
+from infra.local.ports import free_ports
+from infra.local.secrets import ensure_secrets
+
+SAMPLE = 60_000
+"""Events that the plain Python consumer takes; it is slow."""
+
+LIMIT_CHUNK = 200_000
+WARM_EVENTS = 30_000
+STALL_SECONDS = 120.0
+
+
+class BenchError(Exception):
+    """The measurement could not be made; the message says where it stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What was simulated: the valid lines as a file, and how long generating took."""
+
+    path: Path
+    events: int
+    json_bytes: int
+    seconds: float
+
+
+def run_landing_bench(settings: Settings, events: int, output: Path | None) -> list[dict[str, Any]]:
+    """Measure, write the record and return its rows.
+
+    Args:
+        settings: the landing's limits are taken from them; ports and state are its own.
+        events: backlog to drain.
+        output: the record; None is `<state_dir>/bench.json`.
+
+    Raises:
+        BenchError: landing stopped, or stood still.
+    """
+    started = now()
+    with tempfile.TemporaryDirectory(prefix="herald-bench-") as folder:
+        own = _own_settings(Path(folder), settings)
+        platform = Platform(own, attached=True)
+        platform.up(["kafka", "warehouse"])
+        try:
+            rows = _measure(platform.settings, events)
+        finally:
+            platform.down()
+    path = output or settings.state_dir / "bench.json"
+    command = f"herald bench landing --events {events}"
+    return save(path, rows, command=command, started_at=started)
+
+
+def _own_settings(state: Path, settings: Settings) -> Settings:
+    ensure_secrets(state)
+    kafka, controller, warehouse, metrics = free_ports(4)
+    return load_settings(
+        state_dir=state,
+        kafka={"port": kafka, "controller_port": controller},
+        warehouse={"port": warehouse},
+        landing={**settings.landing.model_dump(), "metrics_port": metrics},
+    )
+
+
+def _measure(settings: Settings, events: int) -> list[BenchRow]:
+    client = connect(settings.warehouse)
+    with _landing_job(settings) as job:
+        _produce(settings, WARM_EVENTS, seed=1)
+        _await_rows(client, settings, job, WARM_EVENTS)
+        # stopped, not slowed: the backlog waits in the broker until all of it is there
+        os.killpg(job.pid, signal.SIGSTOP)
+        backlog = _produce(settings, events, seed=2)
+        os.killpg(job.pid, signal.SIGCONT)
+        begun = time.perf_counter()
+        _await_rows(client, settings, job, WARM_EVENTS + events)
+        drain = events / (time.perf_counter() - begun)
+    compressed = _compression(client, settings)
+    limit = _limit(client, settings, backlog)
+    plain = _plain_consumer(client, settings, min(SAMPLE, events))
+    client.close()
+    size = backlog.json_bytes / backlog.events
+    return [
+        row(
+            "landing_drain_events_per_s",
+            drain,
+            f"{events} simulated events of {size:.0f} bytes with faults, validation on, broker, "
+            "Spark and warehouse on the same cores; from release to the last ledger row",
+        ),
+        row(
+            "landing_over_limit",
+            drain / limit,
+            "over chDB inserting the same events from JSON into the same sorted table, through "
+            f"the same server, nothing else running: {limit:.0f} events/s",
+            limit,
+        ),
+        row(
+            "landing_over_python_consumer",
+            drain / plain,
+            f"over confluent-kafka, json.loads and row inserts of 10,000: {plain:.0f} events/s "
+            f"on {min(SAMPLE, events)} events, no validation",
+            plain,
+        ),
+        row(
+            "simulate_events_per_s",
+            backlog.events / backlog.seconds,
+            "generated and encoded in one process, not written",
+        ),
+        row("compressed_over_json", compressed, "raw.events on disk over the JSON that was landed"),
+    ]
+
+
+@contextmanager
+def _landing_job(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    log = settings.state_dir / "landing.log"
+    with log.open("wb") as out:
+        job = subprocess.Popen(
+            [sys.executable, "-m", "spark_jobs.jobs.land_events"],
+            env={**os.environ, **child_environment(settings)},
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    try:
+        yield job
+    finally:
+        os.killpg(job.pid, signal.SIGCONT)
+        os.killpg(job.pid, signal.SIGTERM)
+        try:
+            job.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(job.pid, signal.SIGKILL)
+            job.wait()
+
+
+def _produce(settings: Settings, events: int, seed: int) -> Backlog:
+    """Produce a simulation; generating is timed apart from sending."""
+    simulation = Simulation(SimulationOptions(events=events, seed=seed, end=datetime.now(UTC)))
+    path = settings.state_dir / f"events-{seed}.jsonl"
+    seconds, count, size = 0.0, 0, 0
+    with KafkaSink(settings.kafka.servers, settings.kafka.topics) as sink, path.open("wb") as file:
+        batches = simulation.batches()
+        while True:
+            begun = time.perf_counter()
+            batch = next(batches, None)
+            seconds += time.perf_counter() - begun
+            if batch is None:
+                break
+            values = batch.values.to_list()
+            sink.write(EVENTS, list(zip(batch.keys.to_list(), values, strict=True)))
+            for value in values:
+                count += 1
+                size += len(value)
+                file.write(value + b"\n")
+        sink.finish()
+    return Backlog(path, count, size, seconds)
+
+
+def _await_rows(
+    client: Client, settings: Settings, job: subprocess.Popen[bytes], expected: int
+) -> None:
+    """Wait until the ledger accounts for so many events."""
+    topic = settings.kafka.topics.events
+    last, since = -1, time.monotonic()
+    while last < expected:
+        found = client.query(
+            "SELECT sum(rows_stored + rows_dead_lettered) FROM raw.landed_ranges "
+            "WHERE topic = {topic:String}",
+            parameters={"topic": topic},
+        ).result_rows[0][0]
+        if int(found) != last:
+            last, since = int(found), time.monotonic()
+        elif job.poll() is not None or time.monotonic() - since > STALL_SECONDS:
+            tail = (settings.state_dir / "landing.log").read_text(errors="replace")[-2_000:]
+            raise BenchError(f"landing stopped at {last} of {expected} events:\n{tail}")
+        time.sleep(0.1)
+
+
+def _compression(client: Client, settings: Settings) -> float:
+    """Bytes on disk over bytes of JSON, of what was stored."""
+    disk = client.query(
+        "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = 'raw' "
+        "AND table = 'events'"
+    ).result_rows[0][0]
+    landed, stored, dead = client.query(
+        "SELECT sum(bytes), sum(rows_stored), sum(rows_dead_lettered) FROM raw.landed_ranges "
+        "WHERE topic = {topic:String}",
+        parameters={"topic": settings.kafka.topics.events},
+    ).result_rows[0]
+    return float(int(disk) / (int(landed) * int(stored) / (int(stored) + int(dead))))
+
+
+def _limit(client: Client, settings: Settings, backlog: Backlog) -> float:
+    """Events/s of the warehouse reading the same JSON into a table of the same shape."""
+    client.command("CREATE DATABASE IF NOT EXISTS bench")
+    client.command("CREATE TABLE bench.events AS raw.events")
+    seconds, events = 0.0, 0
+    for chunk in _valid_chunks(backlog.path):
+        events += chunk.count(b"\n")
+        begun = time.perf_counter()
+        client.raw_insert(
+            "bench.events",
+            insert_block=chunk,
+            fmt="JSONEachRow",
+            settings={
+                "async_insert": 0,
+                "date_time_input_format": "best_effort",
+                "input_format_skip_unknown_fields": 1,
+                "input_format_json_read_objects_as_strings": 1,
+                "input_format_parallel_parsing": 1,
+            },
+        )
+        seconds += time.perf_counter() - begun
+    stored = int(client.query("SELECT count() FROM bench.events").result_rows[0][0])
+    if stored != events:
+        raise BenchError(f"the limit stored {stored} of {events} events")
+    client.command("DROP TABLE bench.events SYNC")
+    return events / seconds
+
+
+def _valid_chunks(path: Path) -> Iterator[bytes]:
+    """The file in pieces, without what the warehouse cannot read: it would refuse the whole."""
+    lines: list[bytes] = []
+    with path.open("rb") as file:
+        for line in file:
+            if _is_plain_object(line):
+                lines.append(line)
+            if len(lines) == LIMIT_CHUNK:
+                yield b"".join(lines)
+                lines = []
+    if lines:
+        yield b"".join(lines)
+
+
+def _is_plain_object(line: bytes) -> bool:
+    try:
+        pairs = json.loads(line, object_pairs_hook=list)
+    except ValueError:
+        return False
+    names = [p[0] for p in pairs if isinstance(p, tuple)]
+    return len(names) == len(set(names)) > 0 and "_offset" not in names
+
+
+def _plain_consumer(client: Client, settings: Settings, sample: int) -> float:
+    """Events/s of the loop that everybody writes first."""
+    client.command("CREATE TABLE bench.plain AS raw.events")
+    columns = [
+        r[0]
+        for r in client.query(
+            "SELECT name FROM system.columns WHERE database = 'bench' AND table = 'plain' "
+            "AND type LIKE '%String%' AND type NOT LIKE 'Array%'"
+        ).result_rows
+    ]
+    consumer = Consumer(
+        {"bootstrap.servers": settings.kafka.servers, "group.id": "bench", "log_level": 3}
+    )
+    topic = settings.kafka.topics.events
+    consumer.assign([KafkaPartition(topic, p, 0) for p in range(6)])
+    begun, taken, rows = time.perf_counter(), 0, []
+    while taken < sample:
+        message = consumer.poll(5.0)
+        if message is None:
+            raise BenchError("the plain consumer got no more events")
+        if message.error() is not None:
+            continue
+        taken += 1
+        try:
+            event = json.loads(message.value())
+            event["properties"] = json.dumps(event.get("properties", {}))
+            event["occurred_at"] = datetime.fromisoformat(event["occurred_at"])
+            rows.append([str(event.get(c, "")) for c in columns] + [event["occurred_at"]])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+        if len(rows) >= 10_000:
+            client.insert("bench.plain", rows, column_names=[*columns, "occurred_at"])
+            rows = []
+    if rows:
+        client.insert("bench.plain", rows, column_names=[*columns, "occurred_at"])
+    rate = taken / (time.perf_counter() - begun)
+    consumer.close()
+    client.command("DROP TABLE bench.plain SYNC")
+    return rate
