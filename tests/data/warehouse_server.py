@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -89,7 +89,7 @@ class WarehouseServer:
 
     def ask(
         self,
-        body: bytes | str = b"",
+        body: bytes | str | Iterator[bytes] = b"",
         *,
         user: str = WRITER,
         headers: Mapping[str, str] | None = None,

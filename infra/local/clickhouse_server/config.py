@@ -77,8 +77,6 @@ def write_config(settings: Settings) -> EnginePaths:
     """Write the configuration files under `<state_dir>/clickhouse`, readable by the owner only."""
     root = (settings.state_dir / "clickhouse").resolve()
     data, etc, spool = root / "data", root / "etc", root / "spool"
-    shutil.rmtree(spool, ignore_errors=True)  # what a kill -9 may have left
-    spool.mkdir(parents=True)
     data.mkdir(parents=True, exist_ok=True)
     etc.mkdir(mode=0o700, exist_ok=True)
     users = etc / "users.xml"
@@ -93,3 +91,9 @@ def write_config(settings: Settings) -> EnginePaths:
         )
     )
     return EnginePaths(data, config, spool, settings.retention.query_log_days or 36_500)
+
+
+def clean_spool(paths: EnginePaths) -> None:
+    """Empty the folder of large insert bodies, whatever an earlier process left there."""
+    shutil.rmtree(paths.spool, ignore_errors=True)
+    paths.spool.mkdir(parents=True)

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 
 import uvicorn
 
 from herald.settings import Settings
-from infra.local.clickhouse_server.config import write_config
+from infra.local.clickhouse_server.config import clean_spool, write_config
 
-_GRACE_SECONDS = 15
+_GRACE_SECONDS = 5
+"""How long running queries may go on after SIGTERM; then they are killed."""
+_STUCK_SECONDS = 20
 
 
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ready: str) -> None:
         super().__init__(config)
         self._ready = ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on a signal; unlike uvicorn, do not die of it before the engine is closed."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.handle_exit)
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -48,7 +60,9 @@ def serve(settings: Settings) -> int:
         return 1
     paths = write_config(settings)
     os.environ["TZ"] = "UTC"  # the engine takes its time zone from the process
-    os.chdir(paths.spool)  # the engine reads a config.xml of the working directory at its import
+    os.chdir(
+        paths.spool.parent
+    )  # the engine reads a config.xml of the working directory at its import
 
     from infra.local.clickhouse_server.app import Application
     from infra.local.clickhouse_server.engine import Engine
@@ -60,6 +74,7 @@ def serve(settings: Settings) -> int:
             f"the engine cannot open {paths.data}: {error} (does another server own it?)\n"
         )
         return 1
+    clean_spool(paths)  # only now: the engine's lock says that nobody else uses the folder
     app = Application(warehouse, engine, paths.spool)
     server = _Server(
         uvicorn.Config(
@@ -83,7 +98,7 @@ def serve(settings: Settings) -> int:
     gc.freeze()
     server.run(sockets=[listener])
     # a query that ignores its kill must not hold up the stop for ever; the data is safe anyway
-    watchdog = threading.Timer(_GRACE_SECONDS, os._exit, (1,))
+    watchdog = threading.Timer(_STUCK_SECONDS, os._exit, (1,))
     watchdog.daemon = True
     watchdog.start()
     engine.stop_queries()

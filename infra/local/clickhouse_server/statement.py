@@ -44,7 +44,7 @@ class Insert:
         """The same insert, reading its rows from a file of the server."""
         packed = "" if compression == "none" else f" COMPRESSION '{compression}'"
         return (
-            f"{self.target.decode()} FROM INFILE '{path}'{packed} "
+            f"{self.target.decode()}\nFROM INFILE '{path}'{packed} "
             f"{self.settings.decode()} FORMAT {self.format}"
         )
 
@@ -89,6 +89,8 @@ def parse_insert(text: bytes) -> Insert | None:
             depth += 1
         elif kind == "close":
             depth -= 1
+        elif kind == "skip" and token.group()[:1] in b"`\"'":
+            previous = b""  # a quoted name: what follows is no name
         elif kind == "end" and depth == 0:
             return None
         elif kind == "word" and depth == 0:
@@ -131,16 +133,21 @@ def parse_statement(text: bytes) -> Statement:
         return Statement(verb, text, None, b"", uses_server_files=False)
     depth = 0
     words: list[tuple[bytes, int, int]] = []
+    files = False
+    previous = b""
     for token in _TOKEN.finditer(text):
         kind = token.lastgroup
         if kind == "open":
             depth += 1
         elif kind == "close":
             depth -= 1
-        elif kind == "word" and depth == 0:
-            words.append((token.group().upper(), token.start(), token.end()))
-    pairs = {(a[0], b[0]) for a, b in pairwise(words)}
-    files = (b"INTO", b"OUTFILE") in pairs or (b"FROM", b"INFILE") in pairs
+        elif kind == "word":
+            word = token.group().upper()
+            files |= (previous, word) == (b"INTO", b"OUTFILE")
+            files |= (verb, previous, word) == ("INSERT", b"FROM", b"INFILE")
+            previous = word
+            if depth == 0:
+                words.append((word, token.start(), token.end()))
     for (word, start, end), (_, name_at, name_end) in reversed(list(pairwise(words))):
         rest = text[name_end:].strip()
         if (
