@@ -232,8 +232,10 @@ from (
         c.opens > 0 and c.human_opens = 0 as is_machine_opened,
         c.clicks > 0 as is_clicked, c.human_clicks > 0 as is_human_clicked,
         c.clicks > 0 and c.human_clicks = 0 as is_machine_clicked,
-        ifNull(i.is_seen, 0) or (m.message_channel in ('push', 'web_push') and m.pushed_at is not null
-            and m.told_at is not null) as is_influenced_opened
+        ifNull(i.is_seen, 0) or (
+            m.message_channel in ('push', 'web_push') and m.pushed_at is not null
+            and m.told_at is not null
+        ) as is_influenced_opened
     from messages as m
     inner join counted as c on m.message_id = c.message_id
     left join influenced as i on m.message_id = i.message_id
