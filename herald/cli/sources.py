@@ -57,7 +57,7 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="Same seed and options, same bytes.")] = 7,
     tenant: Annotated[str, typer.Option(help="Tenant of the events.")] = "acme",
     end: Annotated[
-        str, typer.Option(help="End of the simulated time, ISO 8601; default: this hour.")
+        str, typer.Option(help="End of the simulated time, ISO 8601; default: this minute.")
     ] = "",
     rate: Rate = 0.0,
     to: Annotated[Target, typer.Option(help="Where to write.")] = Target.KAFKA,

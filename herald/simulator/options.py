@@ -44,14 +44,13 @@ class SimulationOptions(BaseModel):
 
     @property
     def start(self) -> datetime:
-        """First instant of the run, on a full hour, UTC."""
-        hours = max(1, round(self.days * 24))
-        return self.end_hour - timedelta(hours=hours)
+        """First instant of the run, UTC: whole hours before the end."""
+        return self.end_minute - timedelta(hours=max(1, round(self.days * 24)))
 
     @property
-    def end_hour(self) -> datetime:
-        """Last instant of the run (exclusive): `end` rounded down to the hour, UTC."""
-        return self.end.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    def end_minute(self) -> datetime:
+        """Last instant of the run (exclusive): `end` rounded down to the minute, UTC."""
+        return self.end.astimezone(UTC).replace(second=0, microsecond=0)
 
     @property
     def start_ms(self) -> int:
@@ -60,8 +59,8 @@ class SimulationOptions(BaseModel):
 
     @property
     def end_ms(self) -> int:
-        """`end_hour` in Unix milliseconds."""
-        return int(self.end_hour.timestamp()) * 1_000
+        """`end_minute` in Unix milliseconds."""
+        return int(self.end_minute.timestamp()) * 1_000
 
     @property
     def event_count(self) -> int:
@@ -75,5 +74,5 @@ class SimulationOptions(BaseModel):
 
 
 def default_end(now: datetime | None = None) -> datetime:
-    """The current hour, UTC: the end of a run that names none."""
-    return (now or datetime.now(UTC)).replace(minute=0, second=0, microsecond=0)
+    """The current minute, UTC: the end of a run that names none."""
+    return (now or datetime.now(UTC)).replace(second=0, microsecond=0)
