@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from herald.settings import SettingsError, load_settings
+from infra.local.clickhouse_server.binary import run
 from infra.local.clickhouse_server.server import serve
 
 
@@ -14,6 +15,11 @@ def main() -> int:
         settings = load_settings()
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
+        return 2
+    if settings.warehouse.engine == "clickhouse":
+        return run(settings)
+    if settings.warehouse.engine == "remote":
+        sys.stderr.write("HERALD_WAREHOUSE__ENGINE=remote: the warehouse is run elsewhere\n")
         return 2
     return serve(settings)
 
