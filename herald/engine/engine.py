@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ from herald.engine.query import Query
 from herald.engine.telemetry import Telemetry
 from herald.metrics.registry import SCOPES, definition_version
 from herald.settings import Engine, Settings, Valkey
+
+PROBE_SECONDS = 3
 
 
 class Column(BaseModel):
@@ -77,6 +80,8 @@ class AnalyticsEngine:
         self._surface = surface
         self._telemetry = Telemetry(registry or CollectorRegistry())
         self._pool = Pool(settings, _limits(self._engine))
+        # a place of its own, or readiness would wait behind the questions
+        self._probe = Pool(settings, Limits(size=2, seconds=PROBE_SECONDS))
         self._freshness = Freshness(self._pool)
         self._cache = Cache(Shared(_url(settings.valkey)), **_cache_limits(self._engine))
         self._audit = Audit(settings.warehouse)
@@ -134,7 +139,7 @@ class AnalyticsEngine:
     def ready(self) -> dict[str, str]:
         """What it depends on: `ok`, or what is wrong. The cache is not needed for an answer."""
         try:
-            self._pool.ping()
+            self._probe.ping()
             warehouse = "ok"
         except EngineError as error:
             warehouse = str(error)
@@ -152,6 +157,7 @@ class AnalyticsEngine:
         """Write the audit out and close the connections."""
         self._audit.close()
         self._pool.close()
+        self._probe.close()
         if self._cache.shared is not None:
             self._cache.shared.close()
 
@@ -161,7 +167,9 @@ class AnalyticsEngine:
         position = Position.of(query, data)
         limit = self._page_rows(query, position)
         compiled = compile_query(query)
-        key = f"{data.version}:{query.fingerprint()}:{position.offset}:{limit}"
+        # the SQL too: after a release with another definition, old answers must not come back
+        definition = hashlib.sha256(compiled.sql.encode()).hexdigest()[:16]
+        key = f"{data.version}:{query.fingerprint()}:{definition}:{position.offset}:{limit}"
         value, level = self._cache.get(key, lambda: self._compute(query, compiled, position, limit))
         page = orjson.loads(value)
         after = position.after(limit)

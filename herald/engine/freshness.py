@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from herald.engine.errors import EngineError
 from herald.engine.pool import Pool
 
 TABLES = ("fct_messages", "fct_engagement_hourly", "fct_activity_hourly")
@@ -43,6 +44,7 @@ class Freshness:
         self._lock = threading.Lock()
         self._checked_at = float("-inf")
         self._known: DataVersion | None = None
+        self._failure: EngineError | None = None
 
     def current(self) -> DataVersion:
         """The state of the marts now.
@@ -51,13 +53,27 @@ class Freshness:
             EngineError: the warehouse does not answer, or has no marts.
         """
         with self._lock:
-            known = self._known
-            if known is not None and time.monotonic() - self._checked_at < self._recheck:
-                return known
-            version = str(self._pool.rows(VERSION_SQL, {"tables": list(TABLES)})[0][0])
-            if known is None or known.version != version:
-                milliseconds = int(self._pool.rows(AS_OF_SQL)[0][0])
-                as_of = datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
-                known = self._known = DataVersion(version, as_of)
-            self._checked_at = time.monotonic()
+            if time.monotonic() - self._checked_at < self._recheck:
+                if self._failure is not None:
+                    # whoever waited for this look-up shares its end, instead of trying in turn
+                    raise self._failure
+                if self._known is not None:
+                    return self._known
+            try:
+                self._known = self._look_up()
+                self._failure = None
+            except EngineError as error:
+                self._failure = error
+                raise
+            finally:
+                self._checked_at = time.monotonic()
+            return self._known
+
+    def _look_up(self) -> DataVersion:
+        known = self._known
+        version = str(self._pool.rows(VERSION_SQL, {"tables": list(TABLES)})[0][0])
+        if known is not None and known.version == version:
             return known
+        milliseconds = int(self._pool.rows(AS_OF_SQL)[0][0])
+        as_of = datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
+        return DataVersion(version, as_of)
