@@ -41,10 +41,23 @@ def file_name(slug: str, asset_id: str) -> str:
     return f"{slug}_{asset_id[:8]}.yaml"
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes a value again where it occurs twice, instead of an anchor."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Never."""
+        return True
+
+
 def dump(document: Mapping[str, Any]) -> str:
     """One document as YAML, in the order of its keys."""
-    text: str = yaml.safe_dump(
-        dict(document), sort_keys=False, allow_unicode=True, width=100, default_flow_style=False
+    text: str = yaml.dump(
+        dict(document),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=100,
+        default_flow_style=False,
     )
     return text
 

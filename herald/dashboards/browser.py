@@ -126,7 +126,7 @@ def log_in(page: Page, settings: Settings) -> None:
     page.fill('input[name="password"], #password', superset.password.get_secret_value())
     page.keyboard.press("Enter")
     try:
-        page.wait_for_url(lambda url: "/login" not in url, timeout=30_000)
+        page.wait_for_url(lambda url: "/login" not in url, timeout=15_000)
     except PlaywrightError as error:
         raise BrowserError(f"Superset did not let {superset.user!r} in: {error}") from error
 

@@ -30,31 +30,38 @@ def chart(document: Mapping[str, Any]) -> Document:
     """A chart without ids of one installation; parameters in alphabetical order."""
     params = {k: v for k, v in (document.get("params") or {}).items() if k not in VOLATILE_PARAMS}
     params["datasource"] = DATASOURCE
+    params.setdefault("annotation_layers", [])  # Superset's import adds it
     clean = {key: document.get(key) for key in CHART_KEYS}
     # the saved query repeats the parameters with ids of one installation
-    return clean | {"params": dict(sorted(params.items())), "query_context": None}
+    return clean | {"params": _sorted(params), "query_context": None}
 
 
 def dashboard(document: Mapping[str, Any]) -> Document:
     """A dashboard whose layout names charts by uuid only."""
-    position = {key: _node(node) for key, node in sorted((document.get("position") or {}).items())}
+    position = {
+        key: _without_chart_id(node) for key, node in (document.get("position") or {}).items()
+    }
     given = document.get("metadata") or {}
     metadata = {key: given[key] for key in METADATA_KEYS if key in given}
     metadata["native_filter_configuration"] = [
-        {k: v for k, v in sorted(entry.items()) if k not in VOLATILE_FILTER_KEYS}
+        {k: v for k, v in entry.items() if k not in VOLATILE_FILTER_KEYS}
         for entry in given.get("native_filter_configuration") or []
     ]
     clean = {key: document.get(key) for key in DASHBOARD_KEYS}
-    return clean | {"position": position, "metadata": metadata}
+    return clean | {"position": _sorted(position), "metadata": _sorted(metadata)}
 
 
-def _node(node: object) -> object:
-    if not isinstance(node, dict):
-        return node
-    clean = dict(sorted(node.items()))
-    if clean.get("type") == "CHART":
-        clean["meta"] = dict(sorted({**clean["meta"], "chartId": 0}.items()))
-    return clean
+def _without_chart_id(node: object) -> object:
+    if isinstance(node, dict) and node.get("type") == "CHART":
+        return {**node, "meta": {**node["meta"], "chartId": 0}}
+    return node
+
+
+def _sorted(value: Any) -> Any:
+    """The value with the keys of every mapping in order: Superset keeps none of its own."""
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
 def render(exported: Assets, folder: Path = ASSETS_DIR) -> dict[str, str]:
