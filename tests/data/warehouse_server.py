@@ -78,7 +78,10 @@ class WarehouseServer:
 
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
-            self.kill()
+            try:
+                self.stop()
+            except subprocess.TimeoutExpired:
+                self.kill()
 
     def connect(self, user: str = WRITER, **options: Any) -> Client:
         password = WRITER_PASSWORD if user == WRITER else READER_PASSWORD

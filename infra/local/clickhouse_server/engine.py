@@ -7,6 +7,7 @@ client's format and compression; the interpreter never touches them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -126,7 +127,7 @@ class Engine:
             ServerError: the engine's error.
         """
         connection = session or self.connect()
-        undo = ""
+        undo: list[str] = []
         try:
             if session:
                 undo = _undo(connection, job)
@@ -149,7 +150,10 @@ class Engine:
             raise self.error(str(error), job.user) from None
         finally:
             if session:
-                connection.query(undo, "TSV")
+                for step in undo:
+                    # the database that was current before may be gone by now
+                    with contextlib.suppress(RuntimeError):
+                        connection.query(step, "TSV")
             else:
                 connection.close()
 
@@ -182,7 +186,7 @@ def _set(settings: dict[str, str]) -> str:
     return "SET " + ", ".join(f"{name} = {quote(value)}" for name, value in settings.items())
 
 
-def _undo(connection: Any, job: Job) -> str:
+def _undo(connection: Any, job: Job) -> list[str]:
     """Statements that give a session the settings and database back that its query changes.
 
     Settings in the URL are those of one query; only SET and USE of the client itself stay.
@@ -204,5 +208,5 @@ def _undo(connection: Any, job: Job) -> str:
             steps.append(f"SET {name} = {quote(value) if changed else 'DEFAULT'}")
         elif job.database:
             steps.append(f"USE {quote_name(value)}")
-    # the log leaves out what starts like this, and what has no comment
-    return ";".join([f"SET {querylog.COMMENT_OFF}", *steps])
+    # first: what follows has no comment then, so the log leaves it out
+    return [f"SET {querylog.COMMENT_OFF}", *steps]
