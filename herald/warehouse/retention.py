@@ -21,7 +21,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What happened to one table: `changed`, `unchanged` or `missing`."""
+    """What happened to one table: `changed`, `unchanged`, `missing` or `no_table`."""
 
     table: str
     days: int
@@ -56,6 +56,8 @@ def _apply(client: Client, rule: Rule) -> Applied:
     ).result_rows
     if not rows:
         return Applied(rule.table, rule.days, "missing")
+    if "MergeTree" not in str(rows[0][0]):  # the embedded engine's query log is a view
+        return Applied(rule.table, rule.days, "no_table")
     current = re.search(r" TTL .*?toIntervalDay\((\d+)\)", str(rows[0][0]))
     if (int(current[1]) if current else 0) == rule.days:
         return Applied(rule.table, rule.days, "unchanged")

@@ -288,12 +288,18 @@ def test_replay_lands_repaired_letters_once_when_it_is_run_twice(
 
 
 def test_progress_is_reported_when_batches_land(rig: Rig, warehouse: Client) -> None:
-    rows = warehouse.query(
-        "SELECT `partition`, max(next_offset), argMax(end_offset, observed_at) "
-        "FROM live.landing_progress WHERE topic = {t:String} GROUP BY 1 ORDER BY 1",
-        parameters={"t": rig.topics.events},
-    ).result_rows
-    assert sum(next_offset for _, next_offset, _ in rows) == rig.produced
+    def progress() -> list[Any]:
+        return list(
+            warehouse.query(
+                "SELECT `partition`, max(next_offset), argMax(end_offset, observed_at) "
+                "FROM live.landing_progress WHERE topic = {t:String} GROUP BY 1 ORDER BY 1",
+                parameters={"t": rig.topics.events},
+            ).result_rows
+        )
+
+    # written after the batch, and so after its ledger
+    rig.wait(lambda: sum(row[1] for row in progress()) == rig.produced)
+    rows = progress()
     assert all(end >= next_offset for _, next_offset, end in rows)
     landed = [line for line in rig.lines() if line["message"] == "batch landed"]
     assert sum(line["stored"] for line in landed) >= 3_001
