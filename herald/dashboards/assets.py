@@ -41,12 +41,17 @@ def file_name(slug: str, asset_id: str) -> str:
     return f"{slug}_{asset_id[:8]}.yaml"
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.CSafeDumper):
     """Writes a value again where it occurs twice, instead of an anchor."""
 
     def ignore_aliases(self, data: object) -> bool:
         """Never."""
         return True
+
+
+def load(text: str) -> Any:
+    """YAML as Python values, ten times as fast as the parser written in Python."""
+    return yaml.load(text, Loader=yaml.CSafeLoader)
 
 
 def dump(document: Mapping[str, Any]) -> str:
@@ -79,7 +84,7 @@ class Assets:
         for path in sorted(folder.rglob("*.yaml")):
             name = path.relative_to(folder).as_posix()
             try:
-                document = yaml.safe_load(path.read_text(encoding="utf-8"))
+                document = load(path.read_text(encoding="utf-8"))
             except yaml.YAMLError as error:
                 raise AssetError(f"{name}: not YAML: {error}") from error
             if not isinstance(document, dict):

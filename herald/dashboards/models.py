@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from herald.dashboards.assets import AssetError
+from herald.dashboards.assets import AssetError, load
 from herald.settings import ROOT
 
 MARTS_DIR = ROOT / "dbt_project" / "models" / "marts"
@@ -61,7 +59,7 @@ def read_models(folder: Path = MARTS_DIR) -> dict[str, Model]:
     docs = _read_docs(folder.parents[1] if folder == MARTS_DIR else folder)
     models: dict[str, Model] = {}
     for path in sorted([*folder.rglob("*.yml"), *folder.rglob("*.yaml")]):
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        document = load(path.read_text(encoding="utf-8")) or {}
         for entry in document.get("models") or []:
             name = str(entry["name"])
             if name in models:

@@ -32,9 +32,14 @@ def models() -> dict[str, Model]:
     return read_models()
 
 
+@pytest.fixture(scope="module")
+def committed() -> Assets:
+    return Assets.read()
+
+
 @pytest.fixture
-def documents() -> dict[str, Document]:
-    return copy.deepcopy(dict(Assets.read().files))
+def documents(committed: Assets) -> dict[str, Document]:
+    return copy.deepcopy(dict(committed.files))
 
 
 def problems(documents: dict[str, Document], models: dict[str, Model]) -> list[str]:
