@@ -20,6 +20,7 @@ import pytest
 from api.app import create_app
 from herald.settings import ROOT, Settings, SettingsError
 from infra.local.environment import child_environment
+from tests.integration.serving.conftest import serve
 
 RANGE = {"tenant": "acme", "from": "2026-11-01", "to": "2026-11-03"}
 BODY = {
@@ -235,6 +236,10 @@ def test_access_log_has_no_address_or_query_when_a_request_is_served(
 ) -> None:
     with caplog.at_level(logging.INFO, logger="herald.api.access"):
         api.get("/v1/metrics/sends", params=RANGE | {"filter": "campaign:secret-campaign"})
+        # written after the answer went out
+        deadline = time.monotonic() + 5
+        while not caplog.records and time.monotonic() < deadline:
+            time.sleep(0.01)
     entries = [r.message for r in caplog.records if r.name == "herald.api.access"]
     found = json.loads(entries[-1])
     assert found["route"] == "/v1/metrics/{metric}"
@@ -247,6 +252,7 @@ def test_access_log_has_no_address_or_query_when_a_request_is_served(
 def test_figures_count_requests_and_questions_when_scraped(api: httpx.Client) -> None:
     for _ in range(2):
         api.get("/v1/metrics/sends", params=RANGE)
+    time.sleep(0.1)  # counted after the answer went out
     text = api.get("/metrics").text
     assert re.search(
         r'herald_api_requests_total\{method="GET",route="/v1/metrics/\{metric\}",status="200"\} ',
@@ -362,3 +368,24 @@ def test_start_ends_with_one_message_when_settings_are_wrong(
     text = service.log.read_text()
     assert "HERALD_ENGINE__POOL_SIZE" in text
     assert "Traceback" not in text
+
+
+def test_stream_ends_with_an_error_line_when_above_the_row_limit(
+    served: Settings, free_port: Callable[[], int]
+) -> None:
+    own = served.model_copy(
+        update={
+            "api": served.api.model_copy(update={"port": free_port()}),
+            "engine": served.engine.model_copy(update={"max_rows": 2, "max_read_rows": 1_000}),
+        }
+    )
+    token = served.api.password.get_secret_value()
+    with serve(own) as url:
+        answer = httpx.post(
+            url + "/v1/query/stream",
+            json=BODY | {"dimensions": ["campaign"]},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert [line.get("campaign") for line in lines] == ["autumn", "banner", None]
+    assert lines[-1]["error"]["code"] == "too_many_rows"
