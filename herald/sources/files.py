@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -107,7 +108,7 @@ def _rows(name: str, step: int) -> Iterator[list[Record]]:
                 properties = event.get("properties")
                 if isinstance(properties, str):
                     event["properties"] = _object(properties)
-                value = orjson.dumps(event, option=_OPTIONS, default=_plain)
+                value = orjson.dumps(event, option=orjson.OPT_PASSTHROUGH_DATETIME, default=_plain)
                 user = event.get("user_id")
                 part.append((user if isinstance(user, str) else None, value))
             yield part
@@ -116,10 +117,13 @@ def _rows(name: str, step: int) -> Iterator[list[Record]]:
 
 
 def _plain(value: object) -> object:
-    return float(value) if isinstance(value, Decimal) else str(value)
-
-
-_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
+    """What orjson does not write as the contract wants it: money as numbers, times in ms."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, datetime):
+        at = value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return str(value)
 
 
 def _object(text: str) -> object:

@@ -28,7 +28,7 @@ class BulkProducer:
     Idempotent, all replicas, lz4. Leaving the context flushes and fails if anything was lost.
     """
 
-    def __init__(self, servers: str) -> None:
+    def __init__(self, servers: str, *, queue_records: int = 400_000) -> None:
         self.servers = servers
         self.sent: Counter[str] = Counter()
         self.acknowledged: Counter[str] = Counter()
@@ -42,7 +42,7 @@ class BulkProducer:
                 "compression.type": "lz4",
                 "linger.ms": 20,
                 "batch.size": 1_048_576,
-                "queue.buffering.max.messages": 400_000,
+                "queue.buffering.max.messages": queue_records,
                 "queue.buffering.max.kbytes": 524_288,
                 "message.max.bytes": MAX_RECORD_BYTES,
                 "delivery.timeout.ms": DELIVERY_MS,
