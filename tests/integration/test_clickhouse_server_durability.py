@@ -122,6 +122,23 @@ def test_stop_is_clean_when_queries_run(server: WarehouseServer) -> None:
     assert server.scalar(logged) == "1"
 
 
+def test_query_log_starts_anew_when_the_kept_one_has_other_columns(
+    server: WarehouseServer,
+) -> None:
+    server.start()
+    server.scalar("CREATE DATABASE marts")
+    server.scalar("CREATE VIEW marts.log AS SELECT count() AS queries FROM system.query_log")
+    server.scalar("SYSTEM FLUSH LOGS")
+    # what a log of another engine version looks like
+    server.scalar("ALTER TABLE server_logs.query_log DROP COLUMN thread_ids")
+    server.kill()
+    server.start()
+    old = "SELECT count() FROM system.tables WHERE name LIKE 'query_log_until_%'"
+    assert server.scalar(old) == "1"
+    server.scalar("SYSTEM FLUSH LOGS")
+    assert int(server.scalar("SELECT queries FROM marts.log")) > 0
+
+
 def test_old_row_files_are_gone_when_the_server_starts(
     server: WarehouseServer, tmp_path: Path
 ) -> None:
