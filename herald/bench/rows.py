@@ -28,6 +28,7 @@ GOALS: dict[str, Goal] = {
     "landing_over_python_consumer": Goal("ratio", 3.0, "higher"),
     "simulate_events_per_s": Goal("events/s", 200_000, "higher"),
     "compressed_over_json": Goal("ratio", 0.08, "lower"),
+    "api_p99_ms": Goal("ms", 25.0, "lower"),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from herald.cli.metrics import bench_api
 from herald.cli.output import emit, fail
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(letters, name="dead-letters")
     bench = typer.Typer(help="Measure the platform.", no_args_is_help=True)
     bench.command("landing")(bench_landing)
+    bench.command("api")(bench_api)
     bench.callback()(_bench)
     app.add_typer(bench, name="bench")
 

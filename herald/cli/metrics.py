@@ -120,6 +120,24 @@ def query(
     sys.stdout.write(f"{answer.scope_label}, data as of {answer.data_as_of}{more}\n")
 
 
+def bench_api(
+    requests: Annotated[int, typer.Option(min=100, help="Requests to send.")] = 4_000,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the running API dashboard questions; figure api_p99_ms."""
+    from herald.bench.api import ApiBenchError, run_api_bench
+    from herald.bench.rows import save
+    from herald.records import now
+
+    settings, started = load_settings(), now()
+    try:
+        found = run_api_bench(settings, requests)
+    except ApiBenchError as error:
+        fail(str(error))
+    path = settings.state_dir / "bench.json"
+    emit(save(path, [found], command="herald bench api", started_at=started), as_json=as_json)
+
+
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return {
         name: "n/a" if value is None else f"{value:.6g}" if isinstance(value, float) else value
