@@ -44,7 +44,7 @@ def superset(settings: Settings) -> Service:
         ports={"HERALD_SUPERSET__PORT": settings.superset.port},
         environment=superset_environment(settings),
         prepare=partial(_prepare_superset, settings),
-        start_seconds=300,
+        start_seconds=600,
         stop_seconds=30,
     )
 
@@ -91,7 +91,7 @@ def mlflow(settings: Settings) -> Service:
             "PATH": add_path(Path(sys.executable).parent),
         },
         prepare=partial(_prepare_mlflow, settings),
-        start_seconds=300,
+        start_seconds=600,
     )
 
 
@@ -127,7 +127,7 @@ def landing(settings: Settings) -> Service:
             "PYSPARK_DRIVER_PYTHON": sys.executable,
             "SPARK_LOCAL_IP": "127.0.0.1",
         },
-        start_seconds=300,
+        start_seconds=600,
         stop_seconds=30,
     )
 
@@ -149,5 +149,5 @@ def api(settings: Settings) -> Service:
         needs=("warehouse", "valkey"),
         ports={"HERALD_API__PORT": settings.api.port},
         reloads=settings.api.workers == 1,  # more workers sit behind a parent that ignores it
-        start_seconds=300,
+        start_seconds=600,
     )

@@ -118,7 +118,7 @@ def _airflow(settings: Settings, steps: Steps) -> list[Service]:
             ports={"HERALD_AIRFLOW__PORT": settings.airflow.port},
             environment=variables,
             prepare=prepare,
-            start_seconds=300,
+            start_seconds=600,
         )
     ]
     # the API reads their log files itself: no log servers, whose ports are fixed
@@ -136,7 +136,7 @@ def _airflow(settings: Settings, steps: Steps) -> list[Service]:
             needs=("postgres",),
             environment=variables,
             prepare=prepare,
-            start_seconds=300,
+            start_seconds=600,
             stop_seconds=15,  # a running task would hold the scheduler; it is retried
         )
         for name, words in arguments.items()
