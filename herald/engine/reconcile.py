@@ -19,8 +19,8 @@ from herald.warehouse.client import connect
 
 Number = float | int | None
 Values = str | Sequence[str]
-SupersetReader = Callable[[str, Mapping[str, Values]], Number]
-"""Reads a generated metric through Superset: exposed name, column to value or values."""
+SupersetReader = Callable[[Settings, str, Mapping[str, Values]], Number]
+"""Reads a generated metric through Superset: settings, exposed name, column to its values."""
 
 PERFORMANCE = "marts.fct_campaign_performance"
 MESSAGES = "marts.fct_messages"
@@ -105,7 +105,7 @@ def one_number(
                     "api": from_api(api, one.metric.name, one.listed, spans[one.tenant]),
                 }
                 if superset is not None:
-                    record["superset"] = superset(one.metric.name, one.filters)
+                    record["superset"] = superset(settings, one.metric.name, one.filters)
                 records.append(record)
             return records
         finally:

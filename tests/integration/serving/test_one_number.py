@@ -269,7 +269,8 @@ def test_hourly_scopes_agree_with_the_recount_when_everything_is_in_range(
 def test_superset_is_asked_with_name_and_columns_when_given(modelled: Settings) -> None:
     asked = []
 
-    def superset(metric: str, filters: Any) -> float:
+    def superset(settings: Settings, metric: str, filters: Any) -> float:
+        assert settings is modelled
         asked.append((metric, dict(filters)))
         return 22
 
