@@ -116,10 +116,12 @@ def _prepare_mlflow(settings: Settings) -> None:
 
 def landing(settings: Settings) -> Service:
     """The landing job: Spark in local mode, one supervised stream."""
+    heartbeat = settings.state_dir / "run" / "landing.heartbeat"
     return Service(
         name="landing",
         argv=[sys.executable, "-m", "spark_jobs.jobs.land_events"],
-        is_healthy=partial(_is_fresh, settings.state_dir / "run" / "landing.heartbeat"),
+        is_healthy=partial(_is_fresh, heartbeat),
+        marks=(heartbeat,),
         address=f"{settings.kafka.topics.events} -> raw.events",
         needs=("kafka", "warehouse"),
         environment={
@@ -132,7 +134,7 @@ def landing(settings: Settings) -> Service:
     )
 
 
-def _is_fresh(heartbeat: Path, seconds: float = 5.0) -> bool:
+def _is_fresh(heartbeat: Path, seconds: float = 15.0) -> bool:
     try:
         return time.time() - heartbeat.stat().st_mtime < seconds
     except FileNotFoundError:

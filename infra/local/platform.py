@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
 
 from herald.settings import ROOT, Settings
 from infra.local.environment import child_environment
@@ -24,6 +25,7 @@ from infra.local.service import PlatformError, Progress, Service, ServiceStatus,
 from infra.local.services import build_services
 from infra.local.supervision import Supervisor
 
+START_PATIENCE = 120  # seconds that a running process has to become healthy before `up` restarts it
 RESTARTS_TOLERATED = 2  # while a service starts; a third end of its process is a failure
 
 
@@ -154,11 +156,13 @@ class Platform:
         started = time.monotonic()
         environment = child_environment(self.settings)
         digest_file = self.supervisor.run / f"{service.name}.started"
-        state = self.supervisor.info(service.name).get("statename", "")
+        info = self.supervisor.info(service.name)
         digest = self.supervisor.write_spec(service, environment, ROOT)
-        if state == "RUNNING":
+        if info.get("statename") == "RUNNING":
             same = digest_file.is_file() and digest_file.read_text() == digest
-            if same and self._is_healthy_soon(service):
+            # just started or killed: it gets its time; long up: busy for a moment at most
+            patience = max(15, START_PATIENCE - (info["now"] - info["start"]))
+            if same and self._is_healthy_soon(service, patience):
                 self._say(f"{service.name}: already up")
                 return
             self._say(f"{service.name}: {'unhealthy' if same else 'settings changed'}, restarting")
@@ -167,6 +171,7 @@ class Platform:
         if stop.is_set():
             return
         self._say(f"{service.name}: starting")
+        _remove(service.marks)
         log = self.supervisor.log(service.name)
         from_byte = log.stat().st_size if log.is_file() else 0
         self.supervisor.call("startProcess", service.name, False)
@@ -179,8 +184,8 @@ class Platform:
         digest_file.write_text(digest)
         self._say(f"{service.name}: healthy after {time.monotonic() - started:.1f} s")
 
-    def _is_healthy_soon(self, service: Service, seconds: float = 15) -> bool:
-        deadline = time.monotonic() + seconds  # busy, or just killed and coming back
+    def _is_healthy_soon(self, service: Service, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
         while not service.is_healthy():
             if time.monotonic() > deadline:
                 return False
@@ -272,6 +277,7 @@ class Platform:
         if not pid:
             raise PlatformError(f"{name} does not run")
         os.killpg(pid, signal.SIGKILL)  # supervisor makes every program a group leader
+        _remove(self.services[name].marks)
         return pid
 
     def wait_healthy(self, name: str, timeout_seconds: float = 120) -> float:
@@ -327,3 +333,8 @@ class Platform:
 
     def _say(self, line: str) -> None:
         self._print(f"[{time.monotonic() - self._started:6.1f} s] {line}")
+
+
+def _remove(marks: Iterable[Path]) -> None:
+    for mark in marks:
+        mark.unlink(missing_ok=True)

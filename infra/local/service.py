@@ -39,6 +39,7 @@ class Service:
         stop_seconds: how long it may take before it is killed.
         reloads: whether SIGHUP makes it read its settings again.
         logs: its own log files besides what it prints.
+        marks: files by which it says that it lives; removed when it is started or killed.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Service:
     stop_seconds: int = 20
     reloads: bool = False
     logs: tuple[Path, ...] = ()
+    marks: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
