@@ -48,7 +48,9 @@ _UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-
 _TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(\.\d{1,3})?(Z|[+-]\d\d:\d\d)$"
 # an escaped quote, half a surrogate pair or space before a colon would spoil the counts, a line
 # break the lines; nearly no event has one
-_DOUBTFUL = ['\\"', "\\ud", "\\uD", "\\u0022", "\n", "\r", " :", "\t:"]
+_DOUBTFUL = ['\\"', "\\ud", "\\uD", "\\u0022", "\n", "\r"]
+_COLON_APART = [" :", "\t:"]
+_KEY_APART = r'"[ \t]+:'
 _REASONS = r'"suspected_bot_reasons":\s?\[("[^"\\]{1,64}"(,\s?)?)+\]'
 _UNFAITHFUL = r"\\|[0-9.]{16}"
 _MAX_SURE_MONEY = 1e11
@@ -80,7 +82,9 @@ class EventParser:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._seen: dict[str, Any] = {n: _POLARS[_PRODUCED[n].column.arrow] for n in _REQUIRED}
+        # the version too: its default is not the table's
+        names = (*_REQUIRED, "schema_version")
+        self._seen: dict[str, Any] = {n: _POLARS[_PRODUCED[n].column.arrow] for n in names}
         self._learned = False
 
     def parse(self, values: Sequence[bytes], now_ms: int) -> Parsed:
@@ -113,12 +117,16 @@ class EventParser:
         try:
             text = pl.Series(raw.cast(pa.large_string()))
         except pa.ArrowInvalid:
-            text = pl.Series([_decoded(v) for v in values], dtype=pl.String)
+            text = pl.Series(_without_invalid(values, raw).cast(pa.large_string()))
         usable: Mask = (text.str.starts_with("{") & text.str.ends_with("}")).to_numpy().copy()
         sizes = pc.binary_length(raw)
         if (pc.max(sizes).as_py() or 0) > self._limits.max_event_bytes:
             usable &= sizes.to_numpy() <= self._limits.max_event_bytes
         usable &= ~text.str.contains_any(_DOUBTFUL).to_numpy()
+        apart = text.str.contains_any(_COLON_APART)  # in French also text: look closer at those
+        if apart.any():
+            found = apart.to_numpy()
+            usable[found] &= ~text.filter(apart).str.contains(_KEY_APART).to_numpy()
         return usable, text
 
     def _read(self, values: Sequence[bytes], blob: bytes, usable: Mask) -> pl.DataFrame:
@@ -243,14 +251,22 @@ def _default(field: StoredField, rows: int) -> pa.Array:
 
 
 def _lines(values: Sequence[bytes], usable: Mask) -> bytes:
-    return b"\n".join(v if u else b"{}" for v, u in zip(values, usable.tolist(), strict=True))
+    lines = list(values)
+    for position in np.flatnonzero(~usable).tolist():
+        lines[position] = b"{}"
+    return b"\n".join(lines)
 
 
-def _decoded(value: bytes) -> str:
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return ""
+def _without_invalid(values: Sequence[bytes], raw: pa.Array) -> pa.Array:
+    """Values with those that are no UTF-8 emptied; only what is not ASCII is looked at."""
+    ascii_only = pc.string_is_ascii(pc.cast(raw, pa.large_string(), safe=False))
+    kept = list(values)
+    for position in np.flatnonzero(~ascii_only.to_numpy(zero_copy_only=False).astype(bool)):
+        try:
+            kept[position].decode("utf-8")
+        except UnicodeDecodeError:
+            kept[position] = b""
+    return pa.array(kept, pa.large_binary())
 
 
 def _is_json(value: bytes) -> bool:

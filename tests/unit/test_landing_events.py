@@ -297,6 +297,11 @@ def test_channel_and_action_are_filled_when_the_producer_leaves_them_out() -> No
     assert (row["channel"], row["action"]) == ("web_push", "marked_as_spam")
 
 
+def test_schema_version_is_the_contract_when_no_event_carries_one() -> None:
+    [row] = rows(parse(encode(event()))).values()
+    assert row["schema_version"] == "1.0"
+
+
 def test_plain_events_take_the_fast_path_when_they_are_certain() -> None:
     values = [
         encode(event(attempt=1, cost=0.0012, is_holdout=False, channel="email", country="DE")),
