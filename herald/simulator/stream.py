@@ -108,7 +108,7 @@ class Simulation:
                 planned += len(frame)
             merged = pl.concat(pending)
             now = merged.filter(pl.col("emit") < block[1])
-            pending = [merged.filter(pl.col("emit") >= block[1])]
+            pending = [_compacted(merged.filter(pl.col("emit") >= block[1]))]
             now = now.sort("emit", maintain_order=True).head(wanted - produced)
             produced += len(now)
             for part in now.iter_slices(BATCH_ROWS):
@@ -230,3 +230,9 @@ class Simulation:
         end = self.options.end_ms
         return pl.concat([frame, again.filter(pl.col("emit") < end),
                           broken.filter(pl.col("emit") < end)])  # fmt: skip
+
+
+def _compacted(frame: pl.DataFrame) -> pl.DataFrame:
+    """Copy the few values that wait, or their views would keep whole blocks in memory."""
+    values = frame["value"].to_arrow(compat_level=pl.CompatLevel.oldest())
+    return frame.with_columns(value=pl.Series(pl.from_arrow(values)))
