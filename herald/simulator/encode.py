@@ -131,10 +131,3 @@ def text_matrix(rows: int, pieces: Sequence[str | Bytes]) -> pl.Series:
     offsets = np.arange(0, (rows + 1) * width, width or 1, dtype=np.int64)[: rows + 1]
     array = pa.LargeStringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(out))
     return pl.Series(pl.from_arrow(array))
-
-
-def lines(values: pl.Series) -> bytes:
-    """Binary values as one block of bytes, each followed by a line feed."""
-    if not len(values):
-        return b""
-    return b"\n".join(values.to_list()) + b"\n"
