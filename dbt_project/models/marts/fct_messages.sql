@@ -115,7 +115,7 @@ select
     toDecimal64(cost, 4) as cost,
     abort_reason, failure_class, failure_reason,
     soft_bounced_at, failed_at,
-    if(notEmpty(primary_conversions), primary_conversions[1].occurred_at, null) as converted_at,
+    if(notEmpty(primary_conversions), tupleElement(primary_conversions[1], 'occurred_at'), null) as converted_at,
     arrayConcat(timely, conversion_events) as engagements,
     hours as activity_hours,
     last_event_at,

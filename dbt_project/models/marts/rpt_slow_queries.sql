@@ -18,5 +18,5 @@ select
     sum(read_rows) as read_rows,
     max(event_time) as last_at
 from {{ source('system', 'query_log') }}
-where type = 'QueryFinish'
+where type = 'QueryFinish' and query_kind not in ('Set', 'Use', '')
 group by query_kind, user, query_text

@@ -23,7 +23,7 @@ with
             landed_at
             > {{ watermark('landed_at') }} - toIntervalMinute({{ var('landing_overlap_minutes') }})
             and (_topic, _partition, landed_at, toYYYYMM(occurred_at)) not in (
-                select distinct _topic, _partition, landed_at, toYYYYMM(occurred_at)
+                select distinct _topic, _partition, landed_at, toYYYYMM(occurred_at) as month
                 from {{ this }}
                 where
                     landed_at
@@ -176,9 +176,9 @@ select
     experiment_id, arm, is_holdout, provider, ip_pool, platform, os_version, app_version,
     device_model, device_class, browser, mailbox_provider, country, region, city, locale, link_id,
     button_id, failure_class, failure_reason, provider_code, attempt, conversion_name,
-    ifNull(revenue, toDecimal64(0, 4)) as revenue,
+    coalesce(revenue, toDecimal64(0, 4)) as revenue,
     currency,
-    ifNull(cost, toDecimal64(0, 4)) as cost,
+    coalesce(cost, toDecimal64(0, 4)) as cost,
     toBool(is_machine_open or is_bot) as is_machine,
     toBool(is_bot) as is_suspected_bot,
     bot_reasons,
