@@ -30,3 +30,8 @@
 {% macro ratio(numerator, denominator) -%}
     toFloat64({{ numerator }}) / nullIf(toFloat64({{ denominator }}), 0)
 {%- endmacro %}
+
+{# Channels that report no delivery: a message is shown or it is not. #}
+{% macro shown_in_app() -%}
+    ('in_app', 'content_card')
+{%- endmacro %}

@@ -43,6 +43,8 @@ __all__ = [
 SEVEN_DAYS = "7 days after the send"
 CAMPAIGN_WINDOW = "the campaign's conversion window, from the send"
 PUSH = ("push", "web_push")
+SHOWN_IN_APP = ("in_app", "content_card")
+"""Nothing reports a delivery there: a message is shown or it is not."""
 
 
 def _count(
@@ -225,14 +227,15 @@ _RATIOS = (
     Metric(
         "delivery_rate",
         "Delivery rate",
-        "E-mail: sends without bounces over sends. Other channels: deliveries over sends.",
+        "E-mail: sends without bounces over sends. Other channels: deliveries over sends. In-app "
+        "messages and content cards count in neither: nothing reports their delivery.",
         "ratio",
         numerator=total(
             Term(c.SENDS, only=("email",)),
             Term(c.BOUNCES, -1, only=("email",)),
-            Term(c.DELIVERIES, without=("email",)),
+            Term(c.DELIVERIES, without=("email", *SHOWN_IN_APP)),
         ),
-        denominator=total(c.SENDS),
+        denominator=total(Term(c.SENDS, without=SHOWN_IN_APP)),
         owner="deliverability",
         aliases={"braze": "Deliveries %", "onesignal": "Delivery rate"},
     ),
@@ -291,10 +294,14 @@ _RATIOS = (
     Metric(
         "unique_click_rate",
         "Unique click rate",
-        "Messages clicked over deliveries.",
+        "Messages clicked over deliveries; in-app messages and content cards: over unique "
+        "impressions.",
         "ratio",
         numerator=total(c.UNIQUE_CLICKS),
-        denominator=total(c.DELIVERIES),
+        denominator=total(
+            Term(c.DELIVERIES, without=SHOWN_IN_APP),
+            Term(c.UNIQUE_IMPRESSIONS, only=SHOWN_IN_APP),
+        ),
         window=SEVEN_DAYS,
         aliases={"braze": "Unique Click Rate", "onesignal": "Click-through rate (CTR)"},
     ),

@@ -53,6 +53,7 @@ NUMBERS = {
 EXPECTED = [
     ("delivery_rate", "email", 0.95),  # (100 - 5) / 100
     ("delivery_rate", "push", 0.8),  # 80 / 100
+    ("delivery_rate", "in_app", None),  # nothing reports a delivery there
     ("bounce_rate", "email", 0.05),
     ("spam_rate", "email", 0.01),
     ("unsubscribe_rate", "email", 0.05),  # 4 / 80
@@ -61,6 +62,7 @@ EXPECTED = [
     ("unique_open_rate__machine", "email", 0.125),
     ("unique_click_rate", "push", 0.125),
     ("unique_click_rate__human", "push", 0.075),
+    ("unique_click_rate", "in_app", 0.5),  # 10 / 20 impressions
     ("click_to_open_rate", "email", 0.25),
     ("click_to_open_rate__human", "email", 0.2),  # 6 / 30
     ("total_open_rate", "push", 0.6),  # (40 + 8) / 80

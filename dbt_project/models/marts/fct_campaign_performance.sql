@@ -73,12 +73,12 @@ select
     d.cost as cost,
     d.unique_recipients as unique_recipients,
     {{ ratio("if(d.channel = 'email', toInt64(d.sends) - toInt64(d.bounces), d.deliveries)",
-             "if(d.channel in " ~ shown_in_app ~ ", 0, d.sends)") }} as delivery_rate,
+             "if(d.channel in " ~ shown_in_app() ~ ", 0, d.sends)") }} as delivery_rate,
     {{ ratio('d.bounces', 'd.sends') }} as bounce_rate,
     {{ ratio('d.unique_opens', 'd.deliveries') }} as unique_open_rate,
     {{ ratio('d.unique_human_opens', 'd.deliveries') }} as unique_human_open_rate,
     {{ ratio('d.unique_clicks',
-             "if(d.channel in " ~ shown_in_app ~ ", d.unique_impressions, d.deliveries)") }}
+             "if(d.channel in " ~ shown_in_app() ~ ", d.unique_impressions, d.deliveries)") }}
         as unique_click_rate,
     {{ ratio('d.unique_clicks', 'd.unique_opens') }} as click_to_open_rate,
     {{ ratio('d.conversions', "if(d.channel = 'in_app', d.unique_impressions, d.unique_recipients)") }}

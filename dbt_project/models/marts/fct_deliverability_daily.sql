@@ -52,7 +52,7 @@ daily as (
 select
     tenant_id, sent_date, channel, provider, mailbox_provider, ip_pool, {{ counts | join(', ') }},
     {{ ratio("if(channel = 'email', toInt64(sends) - toInt64(bounces), deliveries)",
-             "if(channel in " ~ shown_in_app ~ ", 0, sends)") }} as delivery_rate,
+             "if(channel in " ~ shown_in_app() ~ ", 0, sends)") }} as delivery_rate,
     {{ ratio('bounces', 'sends') }} as bounce_rate,
     {{ ratio('complaints', 'sends') }} as spam_rate,
     updated_at
