@@ -51,7 +51,9 @@ def row(name: str, value: float, detail: str, baseline: float | None = None) -> 
     """A figure under its goal. Raises KeyError for a name that has none."""
     goal = GOALS[name]
     met = value >= goal.value if goal.better == "higher" else value <= goal.value
-    ratio = round(value / baseline, 4) if baseline else None
+    ratio = None
+    if baseline:  # a figure that is a ratio names only what it was divided by
+        ratio = round(value if goal.unit == "ratio" else value / baseline, 4)
     return BenchRow(
         name, round(value, 4), goal.unit, goal.value, goal.better, met, detail, baseline, ratio
     )
