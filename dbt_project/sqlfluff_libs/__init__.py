@@ -53,3 +53,8 @@ def touched_periods(period: str) -> str:
 def ratio(numerator: str, denominator: str) -> str:
     """A ratio."""
     return f"toFloat64({numerator}) / nullIf(toFloat64({denominator}), 0)"
+
+
+def shown_in_app() -> str:
+    """Channels that are shown, not sent."""
+    return "('in_app', 'content_card')"

@@ -7,13 +7,15 @@ select
     user,
     -- values out, so that one query with many arguments is one row; leading comments out
     substringUTF8(
-        trim(both ' ' from replaceRegexpAll(
-            normalizeQuery(replaceRegexpAll(query, '/\\*[^*]*\\*/', ' ')), '\\s+', ' '
-        )), 1, 200
+        trimBoth(
+            replaceRegexpAll(
+                normalizeQuery(replaceRegexpAll(query, '/\\*[^*]*\\*/', ' ')), '\\s+', ' '
+            )
+        ), 1, 200
     ) as query_text,
     count() as queries,
-    quantile(0.5)(query_duration_ms) / 1000 as p50_seconds,
-    quantile(0.95)(query_duration_ms) / 1000 as p95_seconds,
+    quantile(0.5) (query_duration_ms) / 1000 as p50_seconds,
+    quantile(0.95) (query_duration_ms) / 1000 as p95_seconds,
     max(query_duration_ms) / 1000 as max_seconds,
     sum(read_rows) as read_rows,
     max(event_time) as last_at
