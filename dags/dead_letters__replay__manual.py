@@ -1,7 +1,8 @@
-"""Replays dead letters into the events topic, by hand: choose what, look at a dry run, then send.
+"""Replays dead letters into their topic, by hand: choose what, look at a dry run, then send.
 
-Params: `class` of the error ('' for all), `since` (UTC time, '' for all), `fix_up` (a named repair
-of the bytes, '' for none), `dry_run`. Each message is replayed once, whatever is asked again.
+Params: `class` of the error, `since` (90m, 2h, 7d or an ISO time), `fix_up` (a ClickHouse
+expression over `value` that gives what is sent), each '' for all or none, and `dry_run`.
+Each message is replayed once, whatever is asked again.
 On failure: docs/runbooks/dead_letters__replay__manual.md
 """
 
@@ -24,8 +25,8 @@ from herald.orchestration import DEFAULT_ARGS, Tag, herald_command
     tags=[Tag.TIER_2, Tag.LANDING],
     params={
         "class": Param("", type="string", description="Error class, '' for all."),
-        "since": Param("", type="string", description="Landed since, UTC, '' for all."),
-        "fix_up": Param("", type="string", description="Repair to apply, '' for none."),
+        "since": Param("", type="string", description="Landed since: 90m, 2h, 7d or ISO."),
+        "fix_up": Param("", type="string", description="Expression over `value`."),
         "dry_run": Param(True, type="boolean", description="Count, send nothing."),
     },
 )

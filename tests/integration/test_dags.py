@@ -9,7 +9,6 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
-import coverage
 import pytest
 from clickhouse_connect.driver.client import Client
 
@@ -31,16 +30,13 @@ DAG_IDS = sorted(SCHEDULES)
 
 
 def airflow_environment(home: Path, base: dict[str, str]) -> dict[str, str]:
-    variables = {
+    return {
         **base,
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
         "DO_NOT_TRACK": "1",
     }
-    if coverage.Coverage.current() is not None:
-        variables["COVERAGE_PROCESS_START"] = str(ROOT / "pyproject.toml")
-    return variables
 
 
 def dump(folder: Path, home: Path) -> dict[str, Any]:

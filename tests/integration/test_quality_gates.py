@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import coverage
 import pytest
 from clickhouse_connect.driver.client import Client
 
@@ -75,10 +74,7 @@ def client(quality_settings: Settings) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def environment(quality_settings: Settings) -> dict[str, str]:
-    variables = {**os.environ, **child_environment(quality_settings)}
-    if coverage.Coverage.current() is not None:
-        variables["COVERAGE_PROCESS_START"] = str(ROOT / "pyproject.toml")
-    return variables
+    return {**os.environ, **child_environment(quality_settings)}
 
 
 Check = Callable[..., GateRun]
