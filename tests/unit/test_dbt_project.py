@@ -219,13 +219,13 @@ def test_environment_names_warehouse_and_state_when_settings_say_so(tmp_path: Pa
     settings = load_settings(
         environment="test",
         state_dir=tmp_path,
-        warehouse={"host": "10.0.0.9", "port": 8443, "secure": True, "password": "s3"},
+        warehouse={"host": "10.0.0.9", "port": 8443, "secure": True, "password": str(tmp_path)},
     )
     environment = dbt_environment(settings)
     assert environment["HERALD_WAREHOUSE__HOST"] == "10.0.0.9"
     assert environment["HERALD_WAREHOUSE__PORT"] == "8443"
     assert environment["HERALD_WAREHOUSE__SECURE"] == "true"
-    assert environment["HERALD_WAREHOUSE__PASSWORD"] == "s3"
+    assert environment["HERALD_WAREHOUSE__PASSWORD"] == str(tmp_path)
     assert environment["DBT_SEND_ANONYMOUS_USAGE_STATS"] == "false"
     assert Path(environment["DBT_TARGET_PATH"]) == target_dir(settings)
     assert target_dir(settings).is_relative_to(tmp_path)
