@@ -16,8 +16,11 @@ def _members(event: bytes, more: bytes) -> bytes:
 
 
 def _replace(event: bytes, name: bytes, value: bytes) -> bytes:
-    """Replace the value of a string member."""
-    start = event.index(b'"' + name + b'":"') + len(name) + 3
+    """Replace the value of a string member; an event that has none gets it."""
+    at = event.find(b'"' + name + b'":"')
+    if at < 0:
+        return _members(event, b'"' + name + b'":' + value)
+    start = at + len(name) + 3
     end = event.index(b'"', start + 1) + 1
     return event[:start] + value + event[end:]
 

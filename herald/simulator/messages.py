@@ -1,10 +1,11 @@
-"""Which messages go to whom and when, and the JSON that all events of a message share."""
+"""Which messages go to whom and when, and the JSON that its events share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -171,8 +172,62 @@ class Scheduler:
         return route
 
 
+class Knower(IntEnum):
+    """Who reports an event of a message, and so what the event can say (decision 0034)."""
+
+    PLANNER = 0
+    """Chose the user: campaign, experiment, place and kind of device from the profile."""
+    GATE = 1
+    """Let the message pass or stopped it."""
+    RENDERER = 2
+    """Handed the rendered message over: template, subject, provider."""
+    DELIVERER = 3
+    """Talks to the provider and hears from it: route and mailbox."""
+    CLIENT = 4
+    """App, page or link server: the device as it is."""
+
+    @classmethod
+    def of(cls, event_type: str) -> Knower:
+        """Who reports events of a type."""
+        action = event_type.partition(".")[2]
+        return _KNOWERS.get(action, cls.CLIENT)
+
+
+_KNOWERS = {
+    "targeted": Knower.PLANNER,
+    "eligible": Knower.GATE,
+    "aborted": Knower.GATE,
+    "sent": Knower.RENDERER,
+    **dict.fromkeys(
+        ("attempted", "delivered", "bounced", "soft_bounced", "deferred", "failed",
+         "marked_as_spam"),
+        Knower.DELIVERER,
+    ),
+}  # fmt: skip
+
+_PLACE = {
+    Knower.PLANNER: ("timezone", "country", "region"),
+    Knower.GATE: ("timezone", "country"),
+    Knower.RENDERER: ("timezone", "country", "locale"),
+    Knower.CLIENT: ("timezone", "country", "region", "city", "locale"),
+}
+_DEVICE = {
+    Knower.PLANNER: ("platform", "device_class"),
+    Knower.GATE: ("platform", "device_class"),
+    Knower.RENDERER: ("platform", "device_class"),
+    Knower.CLIENT: ("platform", "device_class", "device_model", "os_version", "app_version"),
+}
+_CAMPAIGN = {
+    Knower.PLANNER: ("campaign_name", "journey_id", "journey_step_id", "category",
+                     "experiment_id", "arm"),
+    Knower.RENDERER: ("campaign_name", "category", "experiment_id", "arm", "template_id",
+                      "subject"),
+}  # fmt: skip
+_ROUTED = (Knower.RENDERER, Knower.DELIVERER)
+
+
 class Fragments:
-    """Builds the members that every event of a message, or of a visit, carries."""
+    """Builds the members that events of a message share, by who reports them, and of visits."""
 
     def __init__(self, options: SimulationOptions, plan: Plan, population: Population) -> None:
         self.population, self.plan = population, plan
@@ -181,57 +236,61 @@ class Fragments:
         )
         self.message_key = population.key ^ 0x4E55A6E
         self.session_key = population.key ^ 0x5E5510
-        self.places = _texts(
-            {"timezone": p.timezone, "country": p.country, "region": p.region, "city": p.city,
-             "locale": p.locale} for p in PLACES
-        )  # fmt: skip
-        self.devices = _texts(
-            {"platform": d.platform, "device_class": d.device_class, "device_model": d.model,
-             "os_version": d.os_version, "app_version": d.app_version} for d in DEVICES
-        )  # fmt: skip
+        places = [{"timezone": p.timezone, "country": p.country, "region": p.region,
+                   "city": p.city, "locale": p.locale} for p in PLACES]  # fmt: skip
+        self.places = {k: _texts(places, names) for k, names in _PLACE.items()}
+        devices = [{"platform": d.platform, "device_class": d.device_class,
+                    "device_model": d.model, "os_version": d.os_version,
+                    "app_version": d.app_version} for d in DEVICES]  # fmt: skip
+        self.devices = {k: _texts(devices, names) for k, names in _DEVICE.items()}
         self.mailboxes = pl.Series([fragment({"mailbox_provider": m}) for m in MAILBOXES] + [""])
-        self.routes = _texts({"provider": r.provider, "ip_pool": r.ip_pool} for r in ROUTES)
+        routes = [{"provider": r.provider, "ip_pool": r.ip_pool} for r in ROUTES]
+        self.routes = _texts(routes, ("provider", "ip_pool"))
         language = [LANGUAGES.index(p.language) for p in PLACES]
         self.language = np.array(language)
-        self.cells = pl.Series(
-            [
-                fragment(_cell_fields(plan, cell, lang))
-                for cell in range(len(plan.cells))
-                for lang in LANGUAGES
-            ]
-        )
+        cells = [
+            _cell_fields(plan, cell, lang) for cell in range(len(plan.cells)) for lang in LANGUAGES
+        ]
+        always = ("campaign_id", "variant_id", "is_holdout")
+        self.cells = {
+            k: pl.Series(
+                [
+                    fragment({n: v for n, v in cell.items() if n in always + _CAMPAIGN.get(k, ())
+                              or (n == "arm" and "is_holdout" in cell)})
+                    for cell in cells
+                ]
+            )
+            for k in Knower
+        }  # fmt: skip
 
     def message_ids(self, number: Ints) -> Bytes:
         """Hex digits of message ids, shape (n, 16)."""
         return hex16(mix64(number.astype(np.uint64), self.message_key))
 
     def of_messages(self, messages: Messages) -> pl.Series:
-        """Text of each message of a block."""
+        """Texts of the messages of a block: all of the first knower, then of the second, ..."""
         user = messages.user
-        place = self.population.place[user]
+        place, device = self.population.place[user], self.population.device[user]
         mailbox = np.where(messages.channel == EMAIL, self.population.mailbox[user], len(MAILBOXES))
         users, devices = self.population.id_bytes(user)
-        ids = text_matrix(
-            len(messages),
-            [
-                '"user_id":"u_', users, '","device_id":"d_', devices, '","message_id":"m_',
-                self.message_ids(messages.number), '",',
-            ],
-        )  # fmt: skip
-        day = messages.at_ms // MS_PER_DAY
-        launches, launch = np.unique(messages.campaign * 100_000 + day, return_inverse=True)
-        sends = pl.Series([self._send(int(code)) for code in launches], dtype=pl.String)
-        language = self.language[place]
-        return _concat(
-            ids,
-            self.places.gather(place),
-            self.devices.gather(self.population.device[user]),
-            self.mailboxes.gather(mailbox),
-            self.cells.gather(messages.cell * len(LANGUAGES) + language),
-            self.routes.gather(messages.route),
-            sends.gather(launch),
-            constant=self.constant,
-        )
+        head = ['"user_id":"u_', users, '","message_id":"m_', self.message_ids(messages.number)]
+        ids = text_matrix(len(messages), [*head, '",'])
+        ids_here = text_matrix(len(messages), [*head, '","device_id":"d_', devices, '",'])
+        cell = messages.cell * len(LANGUAGES) + self.language[place]
+        sends = self._sends(messages)
+        texts = []
+        for knower in Knower:
+            parts = [ids_here if knower is Knower.CLIENT else ids, self.cells[knower].gather(cell)]
+            if knower in _PLACE:
+                parts.append(self.places[knower].gather(place))
+                parts.append(self.devices[knower].gather(device))
+            if knower in _ROUTED:
+                parts.append(self.mailboxes.gather(mailbox))
+                parts.append(self.routes.gather(messages.route))
+            if knower in _CAMPAIGN:
+                parts.append(sends)
+            texts.append(_concat(*parts, constant=self.constant))
+        return pl.concat(texts)
 
     def of_visits(self, number: Ints, user: Ints) -> pl.Series:
         """Text of visits, and of other events that belong to no message."""
@@ -239,17 +298,20 @@ class Fragments:
         sessions = hex16(mix64(number.astype(np.uint64), self.session_key))
         ids = text_matrix(
             len(user),
-            [
-                '"user_id":"u_', users, '","device_id":"d_', devices, '","session_id":"s_',
-                sessions, '","channel":"app",',
-            ],
+            ['"user_id":"u_', users, '","device_id":"d_', devices, '","session_id":"s_', sessions,
+             '",'],
         )  # fmt: skip
         return _concat(
             ids,
-            self.places.gather(self.population.place[user]),
-            self.devices.gather(self.population.device[user]),
+            self.places[Knower.CLIENT].gather(self.population.place[user]),
+            self.devices[Knower.CLIENT].gather(self.population.device[user]),
             constant=self.constant,
         )
+
+    def _sends(self, messages: Messages) -> pl.Series:
+        day = messages.at_ms // MS_PER_DAY
+        launches, launch = np.unique(messages.campaign * 100_000 + day, return_inverse=True)
+        return pl.Series([self._send(int(c)) for c in launches], dtype=pl.String).gather(launch)
 
     def _send(self, code: int) -> str:
         campaign = self.plan.campaigns[code // 100_000].campaign_id
@@ -266,7 +328,6 @@ def _cell_fields(plan: Plan, index: int, language: str) -> dict[str, object]:
     cell = plan.cells[index]
     campaign, blueprint = cell.campaign, cell.campaign.blueprint
     fields: dict[str, object] = {
-        "channel": blueprint.channel,
         "campaign_id": campaign.campaign_id,
         "campaign_name": campaign.name,
         "journey_id": f"jrn_{blueprint.journey}" if blueprint.journey else "",
@@ -286,8 +347,8 @@ def _cell_fields(plan: Plan, index: int, language: str) -> dict[str, object]:
     }
 
 
-def _texts(rows: Iterable[Mapping[str, str]]) -> pl.Series:
-    return pl.Series([fragment(row) for row in rows], dtype=pl.String)
+def _texts(rows: Iterable[Mapping[str, str]], names: Sequence[str]) -> pl.Series:
+    return pl.Series([fragment({n: row[n] for n in names}) for row in rows], dtype=pl.String)
 
 
 def _concat(*parts: pl.Series, constant: str) -> pl.Series:

@@ -15,7 +15,7 @@ from herald.simulator.encode import MS_PER_DAY, MS_PER_HOUR, Ints, heads, random
 from herald.simulator.engagement import Engagement
 from herald.simulator.faults import BREAKERS, break_event, next_classes
 from herald.simulator.lifecycle import Lifecycle, Mask, Outcome, plan_incidents
-from herald.simulator.messages import Fragments, Messages, Scheduler
+from herald.simulator.messages import Fragments, Knower, Messages, Scheduler
 from herald.simulator.options import SimulationOptions
 from herald.simulator.references import (
     Record,
@@ -70,6 +70,8 @@ class Simulation:
         self.classes = list(BREAKERS)
         self.truth = Truth(self.plan, self.tails, [c.value for c in self.classes])
         self.tail_texts = self.tails.texts()
+        knowers = np.array([Knower.of(t) for t in self.tails.event_types])
+        self._knower = knowers[self.tails.types()]
         self.subscribed_at_start = self.population.subscribed.copy()
         self._previous = np.array([c.previous for c in self.plan.campaigns])
         self._broken = 0
@@ -149,6 +151,10 @@ class Simulation:
         emit = at + self._delays(device, rng)
         kept = emit < self.options.end_ms
         subject, at, tail, emit = subject[kept], at[kept], tail[kept], emit[kept]
+        # texts of messages come once for each knower, then those of visits
+        text = np.where(
+            subject < base, self._knower[tail] * base + subject, subject + (len(Knower) - 1) * base
+        )
         texts = pl.concat(
             [self.fragments.of_messages(m), self.fragments.of_visits(visits.number, visits.user)]
         )
@@ -158,7 +164,7 @@ class Simulation:
         values = pl.DataFrame(
             {
                 "head": heads(at, emit, rng),
-                "text": texts.gather(subject),
+                "text": texts.gather(text),
                 "tail": self.tail_texts.gather(tail),
             }
         ).select(pl.concat_str("head", "text", "tail").cast(pl.Binary).alias("value"))
