@@ -6,8 +6,6 @@ On failure: docs/runbooks/quality__report__daily.md
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from airflow.sdk import dag
 
 from herald.orchestration import DEFAULT_ARGS, Tag, herald_command
@@ -15,7 +13,7 @@ from herald.orchestration import DEFAULT_ARGS, Tag, herald_command
 
 @dag(
     schedule="15 6 * * *",
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    # no start_date: with one, a new platform would run the last interval at once, amid its start
     catchup=False,
     max_active_runs=1,
     doc_md=__doc__,

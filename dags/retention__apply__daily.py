@@ -5,8 +5,6 @@ Both steps are idempotent. On failure: docs/runbooks/retention__apply__daily.md
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from airflow.sdk import dag
 
 from herald.orchestration import DEFAULT_ARGS, Tag, herald_command
@@ -14,7 +12,7 @@ from herald.orchestration import DEFAULT_ARGS, Tag, herald_command
 
 @dag(
     schedule="30 3 * * *",
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    # no start_date: with one, a new platform would run the last interval at once, amid its start
     catchup=False,
     max_active_runs=1,
     doc_md=__doc__,
