@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -376,7 +377,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SetupError as error:
         say(str(error))
         return 1
-    say(f"ready after {time.monotonic() - started:.1f} s")
+    seconds = round(time.monotonic() - started, 1)
+    (ROOT / "var" / "setup.json").write_text(json.dumps({"seconds": seconds}) + "\n")
+    say(f"ready after {seconds} s")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from typing import Annotated
 
@@ -39,6 +40,8 @@ def demo(
     from herald.settings import load_settings
     from infra.local.service import PlatformError
 
+    # the demo kills the warehouse on purpose; each lost connection would be a line on the screen
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     console = Console(stderr=as_json, soft_wrap=True)
     plan = Plan(events, open_bandit, faults, fault_events, dashboards)
     run = Demo(load_settings(), plan, console)

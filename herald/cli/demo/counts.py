@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
@@ -97,7 +98,7 @@ def wait_landed(
     while True:
         try:
             current = reconcile(settings)
-        except (WarehouseDownError, KafkaError, OSError):
+        except (WarehouseDownError, ClickHouseError, KafkaError, OSError):
             current = None
         if current is not None:
             on_progress(current)

@@ -24,7 +24,7 @@ from herald.cli.demo.counts import (
 from herald.cli.demo.faults import VICTIMS, kill_and_recover
 from herald.cli.demo.shell import run_herald
 from herald.records import now, read_record, write_record
-from herald.settings import Settings
+from herald.settings import ROOT, Settings
 from herald.warehouse.client import connect
 from infra.local.platform import Platform
 
@@ -103,7 +103,7 @@ class Demo:
     # -- steps ------------------------------------------------------------------------------
 
     def _take_install_seconds(self) -> None:
-        setup = read_record(self.settings.state_dir / "setup.json")
+        setup = read_record(ROOT / "var" / "setup.json")
         if "seconds" in setup:
             self.seconds["install"] = setup["seconds"]
 
