@@ -161,6 +161,9 @@ class Landing(Section):
     max_event_bytes: int = Field(262_144, ge=1_024)
     future_tolerance_seconds: int = Field(3_600, ge=0)
     oldest_event: str = Field("2000-01-01T00:00:00Z", description="Older events are refused.")
+    start_timeout_seconds: float = Field(
+        60.0, gt=0, description="How long a broker or warehouse that is down at start is awaited."
+    )
     metrics_port: Port = 9293
 
 

@@ -29,9 +29,6 @@ from spark_jobs.sinks.clickhouse import Address, ClickHouseSink, WarehouseError
 from spark_jobs.sources.kafka import BrokerError, Watermarks
 from spark_jobs.sources.plan import PlanConfig, configured
 
-START_SECONDS = 60.0
-"""How long a broker or a warehouse that is down at start is waited for."""
-
 
 def log(level: str, message: str, **facts: Any) -> None:
     """One JSON line on stderr; nothing personal goes in."""
@@ -166,7 +163,7 @@ class Progress:
             log("WARNING", "progress not written", reason=str(error)[:300])
 
 
-def wait_for(what: str, check: Callable[[], object], seconds: float = START_SECONDS) -> None:
+def wait_for(what: str, check: Callable[[], object], seconds: float) -> None:
     """Retry until it answers. Raises the last error after the given time."""
     deadline = time.monotonic() + seconds
     while True:
@@ -192,8 +189,10 @@ def run(settings: Settings) -> int:
     signal.signal(signal.SIGINT, stop)
     config = TaskConfig.of(settings)
     try:
-        wait_for("broker", lambda: Watermarks(config.servers, list(config.topics)).read(5.0))
-        wait_for("warehouse", lambda: _check_warehouse(config.warehouse))
+        patience = settings.landing.start_timeout_seconds
+        broker = Watermarks(config.servers, list(config.topics))
+        wait_for("broker", lambda: broker.read(5.0), patience)
+        wait_for("warehouse", lambda: _check_warehouse(config.warehouse), patience)
     except (BrokerError, WarehouseError) as error:
         log("ERROR", "cannot start", reason=str(error))
         return 2
