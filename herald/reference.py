@@ -14,6 +14,7 @@ from herald.contract.events import Event
 from herald.contract.references import REFERENCES
 from herald.contract.schemas import StoredField, stored_fields
 from herald.contract.vocabulary import EVENT_TYPES
+from herald.dashboards.models import read_models
 from herald.metrics.docs import render as metrics_page
 from herald.settings import Settings
 
@@ -27,6 +28,7 @@ def pages() -> dict[str, str]:
         "docs/reference/settings.md": settings_page(),
         "docs/reference/contract.md": contract_page(),
         "docs/reference/metrics.md": metrics_page(),
+        "docs/reference/marts.md": marts_page(),
     }
 
 
@@ -153,6 +155,22 @@ def contract_page() -> str:
         fields = stored_fields(model)
         lines += ["", f"## {model.__name__}", "", about, "", *_table(fields)]
     return "\n".join(lines) + "\n"
+
+
+def marts_page() -> str:
+    """Every mart with its grain, owner and columns, as dbt documents them."""
+    lines = [GENERATED, "# Marts", "", "What dbt documents of `marts`; times are UTC.", ""]
+    for model in read_models().values():
+        grain = " x ".join(f"`{column}`" for column in model.grain)
+        lines += [f"## {model.name}", "", model.description, ""]
+        lines += [f"Grain: {grain}. Owner: {model.owner}." if grain else f"Owner: {model.owner}."]
+        lines += ["", "| column | type | meaning |", "|---|---|---|"]
+        lines += [
+            f"| `{column.name}` | `{column.data_type}` | {column.description} |"
+            for column in model.columns.values()
+        ]
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _table(fields: tuple[StoredField, ...]) -> list[str]:

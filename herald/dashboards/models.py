@@ -48,6 +48,7 @@ class Model:
     description: str
     owner: str
     columns: Mapping[str, Column]
+    grain: tuple[str, ...] = ()
 
 
 def read_models(folder: Path = MARTS_DIR) -> dict[str, Model]:
@@ -85,6 +86,7 @@ def _model(entry: Mapping[str, Any], docs: Mapping[str, str], path: Path) -> Mod
         description=_text(entry.get("description"), docs),
         owner=str(meta.get("owner") or ""),
         columns=columns,
+        grain=tuple(map(str, meta.get("grain") or ())),
     )
 
 

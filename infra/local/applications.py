@@ -88,6 +88,8 @@ def mlflow(settings: Settings) -> Service:
             "MLFLOW_AUTH_ADMIN_PASSWORD": settings.mlflow.password.get_secret_value(),
             "MLFLOW_FLASK_SERVER_SECRET_KEY": settings.mlflow.password.get_secret_value(),
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            # seven more processes at start, for jobs that nothing here submits
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "PATH": add_path(Path(sys.executable).parent),
         },
         prepare=partial(_prepare_mlflow, settings),
