@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from herald.contract.errors import ErrorClass
 from herald.contract.events import Event
 from herald.contract.references import Campaign, User
 from herald.settings import Landing
+from spark_jobs.transforms.clock import usual_times
 from spark_jobs.transforms.events import EventParser, Parsed
 from spark_jobs.transforms.judging import (
     RESERVED,
@@ -314,6 +316,71 @@ def test_plain_events_take_the_fast_path_when_they_are_certain() -> None:
     assert parsed.suspects == 0
 
 
+def test_columns_are_learned_at_once_when_producers_begin_to_send_them() -> None:
+    parser = EventParser(LIMITS)
+    parser.parse([encode(event(user_id=f"u{i}")) for i in range(500)], NOW)
+    values = [encode(event(city="Bonn", properties={"n": i})) for i in range(500)]
+    parsed = parser.parse([*values, b"{"], NOW)
+    assert (parsed.suspects, [r.position for r in parsed.rejections]) == (1, [500])
+    found = rows(parsed)
+    assert [found[i]["city"] for i in range(500)] == ["Bonn"] * 500
+    assert json.loads(found[499]["properties"]) == {"n": 499}
+
+
+def test_bad_bytes_hurt_no_neighbour_when_a_batch_is_longer_than_a_block() -> None:
+    values = [encode(event(city=f"Köln {i}")) for i in range(3_000)]
+    values[1_500] = values[1_500].replace("ö".encode(), b"\xff")
+    values[2_999] = b""
+    parsed = parse(*values)
+    assert [(r.position, r.error_class) for r in parsed.rejections] == [
+        (1_500, "invalid_utf8"),
+        (2_999, "empty"),
+    ]
+    assert parsed.suspects == 2
+    found = rows(parsed)
+    assert all(found[i]["city"] == f"Köln {i}" for i in found)
+    assert len(found) == 2_998
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.none(),
+            st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)).map(
+                lambda t: t.isoformat(timespec="milliseconds") + "Z"
+            ),
+            st.from_regex(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-6][0-9]:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z",
+                          fullmatch=True),
+            st.text("0129-:TZ.", min_size=24, max_size=24),
+        ),
+        min_size=1,
+    )
+)  # fmt: skip
+def test_usual_times_are_those_of_the_standard_library_when_24_wide(
+    texts: list[str | None],
+) -> None:
+    ms, usual = usual_times(pa.array(texts, pa.large_string()))
+    assert ms is not None
+    for text, found, is_usual in zip(texts, ms.tolist(), usual.tolist(), strict=True):
+        expected = None if text is None else _usual(text)
+        assert (found if is_usual else None) == expected
+
+
+def _usual(text: str) -> int | None:
+    try:
+        time = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    # strptime takes one digit where two belong
+    return to_ms(time) if time.strftime("%m-%dT%H:%M:%S") == text[5:19] else None
+
+
+def test_usual_times_decline_when_a_time_has_another_width() -> None:
+    ms, _ = usual_times(pa.array(["2026-11-01T10:00:00Z"], pa.large_string()))
+    assert ms is None
+
+
 def test_result_is_the_same_when_a_batch_is_parsed_again() -> None:
     values = [encode(event(user_id=f"u{i}")) for i in range(50)] + [case[0] for case in REFUSED]
     parser = EventParser(LIMITS)
@@ -434,7 +501,7 @@ def _assert_same(row: dict[str, Any], expected: dict[str, Any]) -> None:
         elif name == "properties":
             assert json.loads(stored or "{}") == json.loads(value or "{}")
         elif name == "event_id":
-            assert stored.lower() == value
+            assert str(stored).lower() == value
         elif name in {"revenue", "cost"}:
             assert stored == value
         else:
