@@ -154,7 +154,7 @@ class Landing(Section):
     master: str = "local[2]"
     driver_memory: str = "2g"
     trigger_seconds: float = Field(0.5, ge=0, description="Reloadable at the next start.")
-    max_offsets_per_trigger: int = Field(600_000, ge=1_000)
+    max_offsets_per_trigger: int = Field(2_400_000, ge=1_000)
     range_offsets: int = Field(
         100_000, ge=1_000, description="Ranges are cut at multiples of it, so a replay cuts alike."
     )

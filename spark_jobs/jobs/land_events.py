@@ -44,6 +44,9 @@ def build_session(settings: Settings) -> SparkSession:
     # a task has a core of its own; more threads would fight the other tasks for theirs
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # each range needs the memory that the last one freed; asking the kernel again costs faults
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "4000000000")
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "4000000000")
     builder = (
         SparkSession.builder.appName(JOB)
         .config("spark.ui.enabled", "false")
