@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from io import StringIO
@@ -63,6 +63,7 @@ def _validate(suites: Sequence[Suite], run_id: str, settings: Settings) -> Any:
     import great_expectations as gx
 
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    _learn_columns_from_one_row({suite.batch.strip() for suite in suites})
     context = gx.get_context(project_config=_project_config(settings), mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_sql(
@@ -92,6 +93,33 @@ def _validate(suites: Sequence[Suite], run_id: str, settings: Settings) -> Any:
         )
     )
     return checkpoint.run(run_id=gx.RunIdentifier(run_name=run_id, run_time=datetime.now(UTC)))
+
+
+def _learn_columns_from_one_row(batches: Collection[str]) -> None:
+    """Keep Great Expectations from fetching every row of a batch to learn its columns.
+
+    It runs the query of a query asset as it is, and looks at the names of the result: 90 seconds
+    for 2.5 million events. Checks use the query inside another one and are not touched.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def shorten(
+        _connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any
+    ) -> tuple[str, Any]:
+        return one_row(statement, batches), parameters
+
+    event.listen(Engine, "before_cursor_execute", shorten, retval=True)
+
+
+def one_row(statement: str, batches: Collection[str]) -> str:
+    """The statement with `limit 1` when it is one of the batches itself, else as it was."""
+    text = statement.strip()
+    for batch in batches:
+        rest = text.removeprefix(batch)
+        if len(rest) < len(text) and rest.split()[:1] in ([], ["FORMAT"]):
+            return f"{batch} limit 1{rest}"
+    return statement
 
 
 def _url(settings: Settings) -> str:

@@ -18,8 +18,9 @@ def table(report: dict[str, dict[str, dict[str, dict[str, int]]]]) -> list[str]:
             lines[key][1] += file["summary"]["num_statements"]
     names = [*sorted(lines.keys() - {"total"}), "total"]
     return [f"{'package':<32} {'lines':>7} {'covered':>8}"] + [
-        f"{name:<32} {lines[name][1]:>7} {lines[name][0] / max(lines[name][1], 1):>8.1%}"
+        f"{name:<32} {lines[name][1]:>7} {lines[name][0] / lines[name][1]:>8.1%}"
         for name in names
+        if lines[name][1]
     ]
 
 

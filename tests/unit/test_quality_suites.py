@@ -11,6 +11,7 @@ import pytest
 
 from expectations.checkpoints import UnknownSuiteError, all_suites, select_suites
 from expectations.checks import measured, rows
+from expectations.engine import one_row
 from expectations.housekeeping import prune_files
 from expectations.model import LAYERS, Check, GateFailedError, Outcome, Suite
 from expectations.report_page import render_page
@@ -240,3 +241,19 @@ def test_page_counts_a_topic_that_does_not_add_up() -> None:
     assert bad in page("notifications.users.v1", -1)
     # the broker compacts reference topics: superseded records never land
     assert bad not in page("notifications.users.v1", 3)
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("select * from a", "select * from a limit 1"),
+        ("select * from a \n FORMAT X", "select * from a limit 1 \n FORMAT X"),
+        ("select * from ab", "select * from ab"),  # another table
+        ("select count() from (select * from a)", "select count() from (select * from a)"),
+        ("select * from a where b", "select * from a where b"),
+    ],
+)
+def test_columns_are_learned_from_one_row_when_a_batch_is_run_whole(
+    statement: str, expected: str
+) -> None:
+    assert one_row(statement, {"select * from a"}) == expected
