@@ -82,8 +82,9 @@ def test_verdict_names_what_is_wrong(changes: dict[str, Any], expected: str) -> 
 
 
 def test_summary_shows_every_fact_when_printed() -> None:
-    console = Console(record=True, width=120, quiet=False)
-    print_summary(record(), console)
+    console = Console(record=True, width=80)
+    named = CASE | {"metric": "unique_open_rate__human", "filters": {"tenant_id": "acme"}}
+    print_summary(record(one_number=[named]), console)
     print_logins([("api", "http://127.0.0.1:1", "admin", "secret")], console)
     shown = console.export_text()
 
@@ -93,7 +94,8 @@ def test_summary_shows_every_fact_when_printed() -> None:
         "4 / 0",
         "success in 7 s",
         "killed kafka",
-        "sends",
+        "unique_open_rate__human",
+        "tenant_id=acme",
         "total",
         "http://127.0.0.1:1",
     ):

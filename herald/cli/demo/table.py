@@ -53,7 +53,9 @@ def _print_one_number(cases: list[Mapping[str, Any]], console: Console) -> None:
     if not cases:
         return
     surfaces = [s for s in SURFACES if any(s in case for case in cases)]
-    table = Table("one number", "filters", *surfaces, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("one number", "filters", *surfaces):
+        table.add_column(column, overflow="fold")
     for case in cases:
         filters = ", ".join(f"{k}={v}" for k, v in case["filters"].items()) or "all"
         table.add_row(case["metric"], filters, *(_number(case.get(s)) for s in surfaces))
