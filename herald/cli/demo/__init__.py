@@ -43,6 +43,8 @@ def demo(
     # the demo kills the warehouse on purpose; each lost connection would be a line on the screen
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     console = Console(stderr=as_json, soft_wrap=True)
+    if not console.is_terminal:  # a log file has no width of its own
+        console.width = 140
     plan = Plan(events, open_bandit, faults, fault_events, dashboards)
     run = Demo(load_settings(), plan, console)
     try:

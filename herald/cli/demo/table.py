@@ -79,7 +79,9 @@ def _print(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
 
 def print_logins(pages: list[tuple[str, str, str, str]], console: Console) -> None:
     """Print addresses and logins; the API takes its password as a bearer token."""
-    table = Table("page", "address", "user", "password", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("page", "address", "user", "password"):
+        table.add_column(column, overflow="fold")
     for row in pages:
         table.add_row(*row)
     console.print(table)
