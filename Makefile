@@ -6,6 +6,9 @@ BIN := var/envs/app/bin
 HERALD := $(BIN)/herald
 SQLFLUFF := var/envs/warehouse/bin/sqlfluff
 PACKAGES := herald spark_jobs ml api expectations infra tests dags
+# Moved lines make the first run update its copy of the baseline and fail; the second one judges.
+SECRETS := git ls-files -z -- ':!.secrets.baseline' | xargs -0 $(BIN)/detect-secrets-hook \
+	--no-verify --baseline var/secrets.baseline
 # Every Python process of a test run is measured, those of the platform included.
 MEASURED := COVERAGE_FILE=$(CURDIR)/var/coverage/data COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml
 
@@ -51,7 +54,8 @@ lint: setup ## style, imports, YAML, SQL, secrets; checks, never fixes
 	$(BIN)/lint-imports
 	$(BIN)/yamllint --strict .
 	$(SQLFLUFF) lint dbt_project/models
-	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify --baseline .secrets.baseline
+	@cp .secrets.baseline var/secrets.baseline
+	@$(SECRETS) > /dev/null || $(SECRETS)
 
 format: setup ## format Python
 	$(BIN)/ruff check --fix .
