@@ -187,7 +187,9 @@ class LosesAnswers:
             request = self._read_request(client)
             server.sendall(request)
             server.settimeout(20)
-            answer = server.recv(65_536)  # the warehouse has done it
+            answer = b""
+            while chunk := server.recv(65_536):  # head and body may come apart
+                answer += chunk
             if self._left > 0:
                 self._left -= 1
                 return
