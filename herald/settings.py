@@ -149,11 +149,11 @@ class Api(Login):
 
 
 class Landing(Section):
-    """The landing job. Limits marked reloadable change on SIGHUP without a restart."""
+    """The landing job. Changes take effect at its next start."""
 
     master: str = "local[2]"
     driver_memory: str = "2g"
-    trigger_seconds: float = Field(0.5, ge=0, description="Reloadable at the next start.")
+    trigger_seconds: float = Field(0.5, ge=0, description="Shortest time between two batches.")
     max_offsets_per_trigger: int = Field(2_400_000, ge=1_000)
     range_offsets: int = Field(
         100_000, ge=1_000, description="Ranges are cut at multiples of it, so a replay cuts alike."
@@ -164,11 +164,10 @@ class Landing(Section):
     start_timeout_seconds: float = Field(
         60.0, gt=0, description="How long a broker or warehouse that is down at start is awaited."
     )
-    metrics_port: Port = 9293
 
 
 class Engine(Section):
-    """AnalyticsEngine. All of it is reloadable."""
+    """AnalyticsEngine. The API reads all of it again on SIGHUP, without a restart."""
 
     pool_size: int = Field(8, ge=1)
     query_timeout_seconds: int = Field(30, ge=1)

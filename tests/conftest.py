@@ -47,7 +47,7 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(state_dir: Path, _own_environment: None) -> Settings:
     """Test settings: free ports for every service, generated secrets."""
     ensure_secrets(state_dir)
-    ports = iter(free_ports(10))
+    ports = iter(free_ports(9))
     return load_settings(
         environment="test",
         state_dir=state_dir,
@@ -59,7 +59,6 @@ def settings(state_dir: Path, _own_environment: None) -> Settings:
         superset={"port": next(ports)},
         mlflow={"port": next(ports)},
         api={"port": next(ports)},
-        landing={"metrics_port": next(ports)},
     )
 
 

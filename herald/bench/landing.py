@@ -88,12 +88,12 @@ def run_landing_bench(settings: Settings, events: int, output: Path | None) -> l
 
 def _own_settings(state: Path, settings: Settings) -> Settings:
     ensure_secrets(state)
-    kafka, controller, warehouse, metrics = free_ports(4)
+    kafka, controller, warehouse = free_ports(3)
     return load_settings(
         state_dir=state,
         kafka={"port": kafka, "controller_port": controller},
         warehouse={"port": warehouse},
-        landing={**settings.landing.model_dump(), "metrics_port": metrics},
+        landing=settings.landing.model_dump(),
     )
 
 
