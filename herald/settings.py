@@ -155,6 +155,12 @@ class Landing(Section):
     driver_memory: str = "2g"
     trigger_seconds: float = Field(0.5, ge=0, description="Shortest time between two batches.")
     max_offsets_per_trigger: int = Field(2_400_000, ge=1_000)
+    min_offsets_per_trigger: int = Field(
+        50_000, ge=1_000, description="A batch shrinks to it while the warehouse is overloaded."
+    )
+    slow_insert_seconds: float = Field(
+        5.0, gt=0, description="An insert that took longer makes the next batches smaller."
+    )
     range_offsets: int = Field(
         100_000, ge=1_000, description="Ranges are cut at multiples of it, so a replay cuts alike."
     )
@@ -163,6 +169,25 @@ class Landing(Section):
     oldest_event: str = Field("2000-01-01T00:00:00Z", description="Older events are refused.")
     start_timeout_seconds: float = Field(
         60.0, gt=0, description="How long a broker or warehouse that is down at start is awaited."
+    )
+
+
+class Intake(Section):
+    """Events over HTTP: `POST /v1/events`. Changes take effect at the API's next start."""
+
+    max_body_bytes: int = Field(8 * 1024**2, ge=1_024, description="Of a request, as sent.")
+    max_batch_bytes: int = Field(
+        32 * 1024**2, ge=1_024, description="Of a request, once decompressed."
+    )
+    max_batch_events: int = Field(10_000, ge=1)
+    dedupe_seconds: int = Field(
+        3_600, ge=60, description="How long an event id is known: a retry within it counts once."
+    )
+    max_lag: int = Field(
+        5_000_000, ge=1, description="Events produced but not landed above which 429 is answered."
+    )
+    deliver_seconds: float = Field(
+        15.0, gt=0, description="How long the broker's acknowledgement is awaited."
     )
 
 
@@ -218,6 +243,7 @@ class Settings(BaseSettings):
     mlflow: Mlflow = Mlflow()
     api: Api = Api()
     landing: Landing = Landing()
+    intake: Intake = Intake()
     engine: Engine = Engine()
     retention: Retention = Retention()
 
