@@ -13,10 +13,13 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
 from api import problems
-from api.routes import health, metrics
+from api.judging import BatchJudge
+from api.routes import events, health, metrics
 from api.security import MIN_TOKEN
 from api.telemetry import RequestTelemetry
+from herald.contract.judging import Limits
 from herald.engine.engine import AnalyticsEngine
+from herald.intake.build import IntakeHolder
 from herald.settings import Settings, SettingsError, load_settings
 
 log = logging.getLogger(__name__)
@@ -46,16 +49,19 @@ def create_app(
             "`herald up` generates one, or set it"
         )
     registry = CollectorRegistry()
+    judge = BatchJudge(Limits.of(settings.landing))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = AnalyticsEngine(settings, surface="api", registry=registry)
         app.state.engine = engine
+        app.state.intake = IntakeHolder(settings, judge, registry)
         _reload_on_hangup(engine, reload)
         try:
             yield
         finally:
             await asyncio.to_thread(engine.close)
+            await asyncio.to_thread(app.state.intake.close)
 
     app = FastAPIOffline(
         title="Herald",
@@ -67,10 +73,12 @@ def create_app(
     )
     app.state.token = token
     app.state.registry = registry
+    app.state.intake_settings = settings.intake
     problems.install(app)
     app.add_middleware(RequestTelemetry, registry=registry)
     app.include_router(health.router)
     app.include_router(metrics.router)
+    app.include_router(events.router)
     return app
 
 
