@@ -33,6 +33,7 @@ def rules(retention: Retention) -> list[Rule]:
     return [
         Rule("raw.events", "landed_at", retention.events_days),
         Rule("raw.dead_letters", "landed_at", retention.dead_letters_days),
+        Rule("live.events_hour", "last_landed_at", retention.events_days),
         Rule("live.landing_progress", "observed_at", retention.query_log_days),
         Rule("governance.query_audit", "asked_at", retention.quality_days),
         Rule("governance.quality_results", "checked_at", retention.quality_days),

@@ -97,6 +97,10 @@ class ClickHouseSink:
                 "async_insert": "0",
                 "insert_deduplicate": "1",
                 "insert_deduplication_token": token,
+                # the rollups behind the views know the token too; else a retry doubles them
+                "deduplicate_blocks_in_dependent_materialized_views": "1",
+                # what the views write is grouped already: merging it again costs 6 ms a table
+                "optimize_on_insert": "0",
                 # one range is one block, so that a retry is the same block
                 "max_insert_block_size": "10000000",
                 "min_insert_block_size_rows": "10000000",

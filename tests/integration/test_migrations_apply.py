@@ -116,6 +116,7 @@ def test_retention_follows_the_settings_when_they_change(warehouse: Client) -> N
     assert {r["table"] for r in changed if r["outcome"] == "changed"} == {
         "raw.events",
         "raw.dead_letters",
+        "live.events_hour",
     }
     assert " TTL " not in str(
         warehouse.command("SELECT engine_full FROM system.tables WHERE name = 'dead_letters'")
