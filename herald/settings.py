@@ -191,6 +191,41 @@ class Intake(Section):
     )
 
 
+class Mail(Section):
+    """SMTP server that alerts go out by, and to whom. Without a host none is sent."""
+
+    host: str = ""
+    port: Port = 587
+    starttls: bool = True
+    user: str = ""
+    password: SecretStr = SecretStr("")
+    sender: str = "herald@localhost"
+    recipients: str = Field("", description="Comma-separated addresses.")
+
+
+class Alerts(Section):
+    """The pattern stream, its rules and who is told. A destination without an address is off."""
+
+    enabled: bool = True
+    master: str = "local[1]"
+    driver_memory: str = "1g"
+    trigger_seconds: float = Field(5.0, gt=0)
+    settle_seconds: float = Field(
+        15.0, ge=0, description="An instant is judged this long after it, when its events landed."
+    )
+    lookback_minutes: int = Field(60, ge=1, description="What the first start judges.")
+    max_offsets_per_trigger: int = Field(300_000, ge=1_000)
+    rules_dir: Path | None = Field(None, description="Default: the rules of the project.")
+    group_seconds: float = Field(5.0, ge=0, description="Alerts told together in one message.")
+    give_up_hours: float = Field(24.0, gt=0, description="After it an alert is told no more.")
+    webhook_url: SecretStr = SecretStr("")
+    webhook_secret: SecretStr = Field(SecretStr(""), description="Key of the signature.")
+    slack_url: SecretStr = Field(SecretStr(""), description="Slack or what takes its format.")
+    alertmanager_url: str = Field("", description="Address of Alertmanager, without /api.")
+    runbook_url: str = Field("", description="Put before a runbook's path in messages.")
+    mail: Mail = Mail()
+
+
 class Engine(Section):
     """AnalyticsEngine. The API reads all of it again on SIGHUP, without a restart."""
 
@@ -244,6 +279,7 @@ class Settings(BaseSettings):
     api: Api = Api()
     landing: Landing = Landing()
     intake: Intake = Intake()
+    alerts: Alerts = Alerts()
     engine: Engine = Engine()
     retention: Retention = Retention()
 
