@@ -1,0 +1,1 @@
+"""Keyed state of users, and instants to judge, for the pattern stream."""
