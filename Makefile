@@ -48,10 +48,11 @@ test: setup ## everything that must pass: lint, types, unit, integration, end to
 	@$(MAKE) --no-print-directory e2e
 	@$(MAKE) --no-print-directory coverage
 
-lint: setup ## style, imports, YAML, SQL, secrets; checks, never fixes
+lint: setup ## style, imports, contract, YAML, SQL, secrets; checks, never fixes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(HERALD) contract check
 	$(BIN)/yamllint --strict .
 	$(SQLFLUFF) lint dbt_project/models
 	@cp .secrets.baseline var/secrets.baseline
