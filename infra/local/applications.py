@@ -136,6 +136,26 @@ def landing(settings: Settings) -> Service:
     )
 
 
+def patterns(settings: Settings) -> Service:
+    """The pattern stream: a small Spark that judges the rules and tells of alerts."""
+    heartbeat = settings.state_dir / "run" / "patterns.heartbeat"
+    return Service(
+        name="patterns",
+        argv=[sys.executable, "-m", "spark_jobs.jobs.detect_patterns"],
+        is_healthy=partial(_is_fresh, heartbeat),
+        marks=(heartbeat,),
+        address=f"{settings.kafka.topics.events} -> live.alerts",
+        needs=("kafka", "warehouse"),
+        environment={
+            "PYSPARK_PYTHON": sys.executable,
+            "PYSPARK_DRIVER_PYTHON": sys.executable,
+            "SPARK_LOCAL_IP": "127.0.0.1",
+        },
+        start_seconds=600,
+        stop_seconds=30,
+    )
+
+
 def _is_fresh(heartbeat: Path, seconds: float = 15.0) -> bool:
     try:
         return time.time() - heartbeat.stat().st_mtime < seconds

@@ -18,6 +18,8 @@ def build_services(settings: Settings) -> dict[str, Service]:
     services: list[Service] = []
     services += _stores(settings)
     services.append(applications.landing(settings))
+    if settings.alerts.enabled:
+        services.append(applications.patterns(settings))
     services += _airflow(settings, steps)
     if settings.superset.enabled:
         services.append(applications.superset(settings))
