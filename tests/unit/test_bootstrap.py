@@ -172,7 +172,7 @@ def test_set_up_says_what_to_install_when_there_is_no_node(
 ) -> None:
     make_node(root, "v18.0.0")
     monkeypatch.setattr("shutil.which", lambda _name: None)
-    with pytest.raises(SetupError, match="Install Node 20[.]19 or newer"):
+    with pytest.raises(SetupError, match=r"Install Node 20\.19 or newer"):
         Recorder(root).live_page()
     assert bootstrap.node_version(str(root / "nowhere")) == ()
 
