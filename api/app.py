@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
-from api import problems
+from api import page, problems
 from api.judging import BatchJudge
 from api.routes import events, health, metrics
 from api.security import MIN_TOKEN
@@ -79,6 +79,7 @@ def create_app(
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(events.router)
+    page.install(app)
     return app
 
 
