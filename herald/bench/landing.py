@@ -8,14 +8,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,17 +21,19 @@ from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from herald.bench.rows import BenchRow, row, save
+from herald.bench.stage import (
+    Backlog,
+    BenchError,
+    await_rows,
+    landing_job,
+    own_settings,
+    produce,
+)
 from herald.contract.events import Event
 from herald.records import now
-from herald.settings import Settings, load_settings
-from herald.simulator.options import SimulationOptions
-from herald.simulator.stream import Simulation
-from herald.sources.sinks import EVENTS, KafkaSink
+from herald.settings import Settings
 from herald.warehouse.client import connect
-from infra.local.environment import child_environment
 from infra.local.platform import Platform
-from infra.local.ports import free_ports
-from infra.local.secrets import ensure_secrets
 
 SAMPLE = 200_000
 """Events that the plain Python consumer is timed on; it is slow."""
@@ -44,21 +42,6 @@ PLAIN_BLOCK = 10_000
 
 LIMIT_CHUNK = 200_000
 WARM_EVENTS = 30_000
-STALL_SECONDS = 120.0
-
-
-class BenchError(Exception):
-    """The measurement could not be made; the message says where it stopped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What was simulated: the valid lines as a file, and how long generating took."""
-
-    path: Path
-    events: int
-    json_bytes: int
-    seconds: float
 
 
 def run_landing_bench(settings: Settings, events: int, output: Path | None) -> list[dict[str, Any]]:
@@ -74,11 +57,11 @@ def run_landing_bench(settings: Settings, events: int, output: Path | None) -> l
     """
     started = now()
     with tempfile.TemporaryDirectory(prefix="herald-bench-") as folder:
-        own = _own_settings(Path(folder), settings)
+        own = own_settings(Path(folder), settings)
         platform = Platform(own, attached=True)
         platform.up(["kafka", "warehouse"])
         try:
-            rows = _measure(platform.settings, events)
+            rows = measure_landing(platform.settings, events)
         finally:
             platform.down()
     path = output or settings.state_dir / "bench.json"
@@ -86,28 +69,18 @@ def run_landing_bench(settings: Settings, events: int, output: Path | None) -> l
     return save(path, rows, command=command, started_at=started)
 
 
-def _own_settings(state: Path, settings: Settings) -> Settings:
-    ensure_secrets(state)
-    kafka, controller, warehouse = free_ports(3)
-    return load_settings(
-        state_dir=state,
-        kafka={"port": kafka, "controller_port": controller},
-        warehouse={"port": warehouse},
-        landing=settings.landing.model_dump(),
-    )
-
-
-def _measure(settings: Settings, events: int) -> list[BenchRow]:
+def measure_landing(settings: Settings, events: int) -> list[BenchRow]:
+    """Rows of a backlog drained on a platform that has a broker and a warehouse, both empty."""
     client = connect(settings.warehouse)
-    with _landing_job(settings) as job:
-        _produce(settings, WARM_EVENTS, seed=1)
-        _await_rows(client, settings, job, WARM_EVENTS)
+    with landing_job(settings) as job:
+        produce(settings, WARM_EVENTS, seed=1)
+        await_rows(client, settings, job, WARM_EVENTS)
         # stopped, not slowed: the backlog waits in the broker until all of it is there
         os.killpg(job.pid, signal.SIGSTOP)
-        backlog = _produce(settings, events, seed=2)
+        backlog = produce(settings, events, seed=2)
         os.killpg(job.pid, signal.SIGCONT)
         begun = time.perf_counter()
-        _await_rows(client, settings, job, WARM_EVENTS + events)
+        await_rows(client, settings, job, WARM_EVENTS + events)
         drain = events / (time.perf_counter() - begun)
     compressed = _compression(client, settings)
     limit = _limit(client, settings, backlog)
@@ -142,72 +115,6 @@ def _measure(settings: Settings, events: int) -> list[BenchRow]:
         ),
         row("compressed_over_json", compressed, "raw.events on disk over the JSON that was landed"),
     ]
-
-
-@contextmanager
-def _landing_job(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    log = settings.state_dir / "landing.log"
-    with log.open("wb") as out:
-        job = subprocess.Popen(
-            [sys.executable, "-m", "spark_jobs.jobs.land_events"],
-            env={**os.environ, **child_environment(settings)},
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-    try:
-        yield job
-    finally:
-        os.killpg(job.pid, signal.SIGCONT)
-        os.killpg(job.pid, signal.SIGTERM)
-        try:
-            job.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(job.pid, signal.SIGKILL)
-            job.wait()
-
-
-def _produce(settings: Settings, events: int, seed: int) -> Backlog:
-    """Produce a simulation; generating is timed apart from sending."""
-    simulation = Simulation(SimulationOptions(events=events, seed=seed, end=datetime.now(UTC)))
-    path = settings.state_dir / f"events-{seed}.jsonl"
-    seconds, count, size = 0.0, 0, 0
-    with KafkaSink(settings.kafka.servers, settings.kafka.topics) as sink, path.open("wb") as file:
-        batches = simulation.batches()
-        while True:
-            begun = time.perf_counter()
-            batch = next(batches, None)
-            seconds += time.perf_counter() - begun
-            if batch is None:
-                break
-            values = batch.values.to_list()
-            sink.write(EVENTS, list(zip(batch.keys.to_list(), values, strict=True)))
-            for value in values:
-                count += 1
-                size += len(value)
-                file.write(value + b"\n")
-        sink.finish()
-    return Backlog(path, count, size, seconds)
-
-
-def _await_rows(
-    client: Client, settings: Settings, job: subprocess.Popen[bytes], expected: int
-) -> None:
-    """Wait until the ledger accounts for so many events."""
-    topic = settings.kafka.topics.events
-    last, since = -1, time.monotonic()
-    while last < expected:
-        found = client.query(
-            "SELECT sum(rows_stored + rows_dead_lettered) FROM raw.landed_ranges "
-            "WHERE topic = {topic:String}",
-            parameters={"topic": topic},
-        ).result_rows[0][0]
-        if int(found) != last:
-            last, since = int(found), time.monotonic()
-        elif job.poll() is not None or time.monotonic() - since > STALL_SECONDS:
-            tail = (settings.state_dir / "landing.log").read_text(errors="replace")[-2_000:]
-            raise BenchError(f"landing stopped at {last} of {expected} events:\n{tail}")
-        time.sleep(0.1)
 
 
 def _compression(client: Client, settings: Settings) -> float:
