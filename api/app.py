@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from api import page, problems
 from api.judging import BatchJudge
-from api.routes import events, health, metrics
+from api.routes import alerts, events, health, metrics
 from api.security import MIN_TOKEN
 from api.telemetry import RequestTelemetry
 from herald.contract.judging import Limits
@@ -73,11 +73,13 @@ def create_app(
     )
     app.state.token = token
     app.state.registry = registry
+    app.state.alerts = alerts.Desk(settings)
     app.state.intake_settings = settings.intake
     problems.install(app)
     app.add_middleware(RequestTelemetry, registry=registry)
     app.include_router(health.router)
     app.include_router(metrics.router)
+    app.include_router(alerts.router)
     app.include_router(events.router)
     page.install(app)
     return app

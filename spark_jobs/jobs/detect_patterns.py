@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,8 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as f
 from pyspark.sql.streaming import StreamingQuery
 
+from herald.alerts.destinations import destinations
+from herald.alerts.dispatch import Dispatcher
 from herald.alerts.judge import Judge
 from herald.alerts.model import instant
 from herald.alerts.observations import MAX_USERS, WarehouseObservations
@@ -205,6 +208,29 @@ def start_query(session: SparkSession, settings: Settings, rules: list[Rule]) ->
     )
 
 
+def start_dispatcher(settings: Settings, stop: threading.Event) -> threading.Thread:
+    """Tell destinations in a thread of its own: a slow one must not hold judging up."""
+    alerts = settings.alerts
+    told = destinations(settings)
+    dispatcher = Dispatcher(
+        connect(settings.warehouse),
+        told,
+        group_seconds=alerts.group_seconds,
+        give_up_hours=alerts.give_up_hours,
+        runbook_url=alerts.runbook_url,
+    )
+
+    def complain(problem: str) -> None:
+        log("WARNING", "telling", reason=problem)
+
+    thread = threading.Thread(
+        target=dispatcher.run, args=(stop, complain), name="dispatcher", daemon=True
+    )
+    thread.start()
+    log("INFO", "telling", destinations=[d.name for d in told])
+    return thread
+
+
 def heartbeat_file(settings: Settings) -> Path:
     """Touched every second while the stream runs; `herald status` reads its age."""
     return settings.state_dir / "run" / "patterns.heartbeat"
@@ -232,8 +258,14 @@ def run(settings: Settings) -> int:
     heartbeat.unlink(missing_ok=True)
     session = build_session(settings)
     query = start_query(session, settings, rules)
+    stop_telling = threading.Event()
+    teller = start_dispatcher(settings, stop_telling)
     log("INFO", "watching", rules=len(rules), step_ms=evaluation_step_ms(rules))
-    return _watch(session, query, stopping, heartbeat)
+    try:
+        return _watch(session, query, stopping, heartbeat)
+    finally:
+        stop_telling.set()
+        teller.join(15)
 
 
 def _watch(
