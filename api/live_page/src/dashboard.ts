@@ -14,7 +14,7 @@ import { hoursPanel } from './panels/hours';
 import { kpisPanel } from './panels/kpis';
 import { mapPanel } from './panels/map';
 import { ratesPanel } from './panels/rates';
-import type { Alert, Snapshot } from './protocol';
+import type { Snapshot } from './protocol';
 import { acknowledgeAlert, ticket } from './session';
 
 export interface DashboardParts {
@@ -48,7 +48,7 @@ export class Dashboard {
   constructor(private readonly parts: DashboardParts) {
     const actions: Actions = {
       drill: (level, value) => this.setFilters(drill(this.filters, level, value)),
-      acknowledge: (alert) => this.acknowledge(alert),
+      acknowledge: (alert) => acknowledgeAlert(alert.alert_id),
       announce: (text, urgent) => setText(urgent ? this.urgent : this.polite, text),
     };
     this.panels = [
@@ -188,10 +188,6 @@ export class Dashboard {
   private refuse(message: string): void {
     this.refusal.hidden = false;
     setText(this.refusal, message);
-  }
-
-  private async acknowledge(alert: Alert): Promise<void> {
-    await acknowledgeAlert(alert.tenant_id, alert.alert_id);
   }
 
   private async leave(): Promise<void> {

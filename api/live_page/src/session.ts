@@ -51,7 +51,6 @@ export async function ticket(): Promise<string> {
   }
 }
 
-export async function acknowledgeAlert(tenant: string, alertId: string): Promise<void> {
-  const query = new URLSearchParams({ tenant });
-  await call('POST', `/v1/alerts/${encodeURIComponent(alertId)}/acknowledge?${query}`, {});
+export async function acknowledgeAlert(alertId: string): Promise<void> {
+  await call('POST', `/v1/alerts/${encodeURIComponent(alertId)}/acknowledge`, {});
 }

@@ -1,0 +1,53 @@
+import { expect, test } from 'vitest';
+import { countryName, delta, duration, label, percent, rate, short } from '../src/format';
+
+test('counts are whole below ten thousand and short above', () => {
+  expect([9_999, 12_345, 1_234_567, null].map(short)).toEqual(['9,999', '12.3K', '1.2M', '–']);
+});
+
+test('small ratios keep the digits that matter', () => {
+  expect([0.9612, 0.003, 0.00031, 0, null].map(percent)).toEqual([
+    '96.1%',
+    '0.3%',
+    '0.03%',
+    '0.0%',
+    '–',
+  ]);
+});
+
+test('slow rates have a decimal', () => {
+  expect([0, 0.4, 2_604.3, 51_000].map(rate)).toEqual(['0/s', '0.4/s', '2,604/s', '51K/s']);
+});
+
+test.each([
+  ['delivered', 'count', 120, 100, '+20%', 'good'],
+  ['bounce_rate', 'ratio', 0.02, 0.01, '+1.0 pp', 'bad'],
+  ['complaint_rate', 'ratio', 0.001, 0.003, '−0.20 pp', 'good'],
+  ['sent', 'count', 50, 100, '−50%', 'neutral'],
+  ['clicked', 'count', 100, 100, '±0%', 'neutral'],
+  ['opened', 'count', 5_000, 100, '×50', 'good'],
+] as const)('change of %s from a week ago', (name, unit, value, previous, text, tone) => {
+  expect(delta({ name, unit, value, previous })).toEqual({ text, tone });
+});
+
+test('no change is claimed without a figure to compare with', () => {
+  expect(delta({ name: 'sent', unit: 'count', value: 5, previous: null })).toBeUndefined();
+  expect(delta({ name: 'sent', unit: 'count', value: 5, previous: 0 })).toBeUndefined();
+});
+
+test('durations are said as people say them', () => {
+  expect([0.94, 48, 240, 7_200, 259_200].map(duration)).toEqual([
+    '0.9 s',
+    '48 s',
+    '4 min',
+    '2 h',
+    '3 d',
+  ]);
+});
+
+test('codes have names, unknown ones stay readable', () => {
+  expect(countryName('DE')).toBe('Germany');
+  expect(countryName('')).toBe('Unknown');
+  expect(label('in_app')).toBe('In-app');
+  expect(label('smoke_signal')).toBe('Smoke signal');
+});
