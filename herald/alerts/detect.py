@@ -293,10 +293,14 @@ def _over_messaging(
     for row, (tenant,) in enumerate(groups):
         mine = frame.filter(pl.col("tenant_id") == tenant)
         seen, sends = mine["seen_at"].to_numpy(), mine["sends"].to_numpy()
+        users = mine["user_id"].rank("dense").to_numpy().astype(np.int64)
         for column, tick in enumerate(ticks):
             now = (seen < tick) & (seen >= tick - recent_ms)
-            value[row, column] = now.sum()
-            events[row, column] = sends[now].sum()
+            if now.any():
+                # a user is there once for each window: its fullest one says how many sends
+                most = np.zeros(users.max() + 1)
+                np.maximum.at(most, users[now], sends[now])
+                value[row, column], events[row, column] = (most > 0).sum(), most.sum()
     limit = np.full_like(value, rule.min_volume)
     nothing = np.full_like(value, np.nan)
     return Verdicts(groups, ticks, value >= rule.min_volume, value, limit, nothing, events)

@@ -33,6 +33,9 @@ class SimulationOptions(BaseModel):
     malformed_share: float = Field(0.001, ge=0, le=0.5)
     duplicate_share: float = Field(0.002, ge=0, le=0.5)
     late_share: float = Field(0.003, ge=0, le=0.5)
+    outages: bool = Field(True, description="Three outages of providers, with faults.")
+    incidents_per_kind: int = Field(0, ge=0, le=20, description="For alerts, in the last week.")
+    canary_minutes: int = Field(0, ge=0, le=1_440, description="Canaries so often; 0: none.")
 
     @model_validator(mode="after")
     def _some_size(self) -> SimulationOptions:

@@ -14,6 +14,7 @@ from herald.simulator.campaigns import build_plan
 from herald.simulator.encode import MS_PER_DAY, MS_PER_HOUR, Ints, heads, random_bits, uuid7
 from herald.simulator.engagement import Engagement
 from herald.simulator.faults import BREAKERS, break_event, next_classes
+from herald.simulator.incidents import Canaries, Incidents
 from herald.simulator.lifecycle import Lifecycle, Mask, Outcome, plan_incidents
 from herald.simulator.messages import Fragments, Knower, Messages, Scheduler
 from herald.simulator.options import SimulationOptions
@@ -59,11 +60,15 @@ class Simulation:
         self.population = build_population(options, rng, key)
         self.plan = build_plan(options, rng)
         self.incidents = (
-            plan_incidents(options.start_ms, options.end_ms, rng) if options.faults else []
+            plan_incidents(options.start_ms, options.end_ms, rng)
+            if options.faults and options.outages
+            else []
         )
         self.tails = Tails()
         self.lifecycle = Lifecycle(self.plan, self.tails, self.incidents)
         self.engagement = Engagement(self.plan, self.tails)
+        self.planted = Incidents(options, self.lifecycle, self.engagement, self.tails)
+        self.canaries = Canaries(options, self.lifecycle, self.planted.planted)
         self.visits = VisitMaker(self.tails)
         self.scheduler = Scheduler(options, self.plan, self.population)
         self.fragments = Fragments(options, self.plan, self.population)
@@ -121,7 +126,7 @@ class Simulation:
         """Write the planted truth of what `batches` gave out."""
         return write_truth(
             folder, self.truth, self.options, self.population, self.subscribed_at_start,
-            self.incidents, self.fragments,
+            self.incidents, self.fragments, self.planted.truth(),
         )  # fmt: skip
 
     def _rng(self, stream: int) -> np.random.Generator:
@@ -142,7 +147,7 @@ class Simulation:
         engaged = self.engagement.run(m, outcome, self.population, rows, rng)
         visits = self.visits.run(m, engaged, self.population, block, rng)
         self.truth.plan_block(m, outcome, engaged)
-        subject, at, tail, device = rows.arrays()
+        subject, at, tail, device = self.planted.apply(m, outcome, rows.arrays(), block, block[0])
         base = len(m)
         subject = np.concatenate([subject, base + np.arange(len(visits.user))])
         at = np.concatenate([at, visits.at_ms])
@@ -174,6 +179,12 @@ class Simulation:
             cell=pl.Series(cells[subject]).cast(pl.Int32),
             kind=pl.lit(ORIGINAL, dtype=pl.Int16),
         )  # fmt: skip
+        if self.options.canary_minutes:
+            more = self.canaries.frame(block, block[0]).with_columns(
+                kind=pl.lit(ORIGINAL, dtype=pl.Int16)
+            )
+            more = more.filter(pl.col("emit") < self.options.end_ms)
+            frame = pl.concat([frame, more.select(frame.columns)])
         self._after(block, m, outcome, engaged.converted, engaged.unsubscribed[0])
         return self._with_faults(frame, rng) if self.options.faults else frame
 

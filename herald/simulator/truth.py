@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -247,11 +248,15 @@ def write_truth(
     subscribed_at_start: npt.NDArray[np.bool_],
     incidents: list[Incident],
     fragments: Fragments,
+    planted: Sequence[dict[str, Any]] = (),
 ) -> Path:
     """Write `truth_<seed>.json`, and beside it the users' traits and the scanned messages."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"truth_{options.seed}.json"
     report = truth.report(options, population, incidents)
+    report["planted"] = [
+        {**p, "starts_at": stamp(p["starts_ms"]), "ends_at": stamp(p["ends_ms"])} for p in planted
+    ]
     path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
     trait_frame(population, subscribed_at_start).write_parquet(
         folder / f"truth_{options.seed}_users.parquet"
