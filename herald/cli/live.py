@@ -1,8 +1,9 @@
-"""`herald live`: rollups against the events they count."""
+"""`herald live`: rollups against the events they count, a rehearsed send, pictures of the page."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +18,8 @@ def register(app: typer.Typer) -> None:
     """Add the commands of the live rollups."""
     live = typer.Typer(help="Rollups per second, minute and hour.", no_args_is_help=True)
     live.command("check")(check)
+    live.command("rehearse")(rehearse)
+    live.command("screenshots")(screenshots)
     live.callback()(_group)
     app.add_typer(live, name="live")
 
@@ -56,6 +59,61 @@ def check(
     )
     if not all(r.ok for r in counted):
         raise SystemExit(1)
+
+
+def rehearse(
+    tenant: Annotated[str, typer.Option(help="Whose send it is.")] = "rehearsal",
+    rate: Annotated[float, typer.Option(min=1, max=100_000, help="Events a second.")] = 2_000,
+    seconds: Annotated[float, typer.Option(min=0, help="How long it goes on.")] = 120,
+    past_minutes: Annotated[float, typer.Option(min=0, max=110, help="Already sent before.")] = 0,
+    history_days: Annotated[int, typer.Option(min=0, max=30, help="Quiet days before that.")] = 0,
+    incident: Annotated[
+        str, typer.Option(help="none, silence or bounces, from the start.")
+    ] = "none",
+    seed: int = 7,
+    as_json: Json = False,
+) -> None:
+    """Send what was never sent, now, so that the live page has something to show."""
+    import time
+
+    from herald.rehearsal.run import RehearsalError, Rehearser
+    from herald.rehearsal.send import INCIDENTS, Plan
+    from herald.settings import load_settings
+
+    if incident not in INCIDENTS:
+        fail(f"--incident {incident!r}: no such incident; known: {', '.join(INCIDENTS)}", code=2)
+    plan = Plan(tenant, rate, seed, incident, int(time.time() * 1_000))
+    rehearser = Rehearser(load_settings(), plan, say=lambda line: typer.echo(line, err=True))
+    try:
+        produced = rehearser.run(
+            seconds=seconds, past_minutes=past_minutes, history_days=history_days
+        )
+    except (RehearsalError, ValueError) as error:
+        fail(str(error))
+    emit(produced.record(), as_json=as_json)
+
+
+def screenshots(
+    tenant: Annotated[str, typer.Option(help="Whose figures are shown.")] = "rehearsal",
+    scene: Annotated[
+        list[str] | None, typer.Option(help="quiet, busy, alert, dark, phone; all.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of live-<scene>.png.")] = Path("docs/images"),
+    window: Annotated[int, typer.Option(help="Minutes: 1, 5, 15, 60.")] = 15,
+    as_json: Json = False,
+) -> None:
+    """Take pictures of the live page of the running platform, as it is now."""
+    from herald.dashboards.browser import BrowserError
+    from herald.rehearsal.pictures import SCENES, take
+    from herald.settings import load_settings
+
+    if unknown := sorted(set(scene or ()) - set(SCENES)):
+        fail(f"--scene {unknown[0]!r}: no such scene; known: {', '.join(SCENES)}", code=2)
+    try:
+        pictures = take(load_settings(), scene or list(SCENES), out, tenant=tenant, window=window)
+    except BrowserError as error:
+        fail(str(error))
+    emit([picture.record() for picture in pictures], as_json=as_json)
 
 
 def _instant(name: str, text: str) -> datetime | None:
