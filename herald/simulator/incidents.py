@@ -215,7 +215,9 @@ class Incidents:
             return rows
         campaign = int(np.bincount(m.campaign[mail]).argmax())
         targets = np.flatnonzero(mail & (m.campaign == campaign))
-        who = rng.choice(targets, max(600, 2 * len(targets)))
+        day = MS_PER_DAY / max(1, int(m.at_ms.max()) - int(m.at_ms.min()))
+        sent = int((o.is_delivered & (m.campaign == campaign)).sum() * day)
+        who = rng.choice(targets, max(600, 2 * sent))
         at = p.starts_ms + rng.integers(0, p.ends_ms - p.starts_ms, len(who))
         codes = self.engagement.scanned[campaign, rng.integers(0, 4, len(who)), 0]
         return _more(rows, who, at, codes)
