@@ -18,6 +18,8 @@ from clickhouse_connect.driver.client import Client
 from herald.settings import Settings, load_settings
 from herald.simulator.options import SimulationOptions
 from herald.simulator.stream import Simulation
+from herald.sources.errors import BrokerDownError
+from herald.sources.producer import BulkProducer
 from herald.sources.sinks import EVENTS, KafkaSink
 from infra.local.environment import child_environment
 from infra.local.ports import free_ports
@@ -78,8 +80,28 @@ def landing_job(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
             job.wait()
 
 
+def await_broker(settings: Settings, patience: float = 60.0) -> None:
+    """Wait until every partition of the events has a leader: right after a start some have none.
+
+    Raises:
+        BrokerDownError: there is no broker, or it does not become ready.
+    """
+    deadline = time.monotonic() + patience
+    producer = BulkProducer(settings.kafka.servers)
+    while True:
+        try:
+            producer.end_offsets([settings.kafka.topics.events])
+        except BrokerDownError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+        else:
+            return
+
+
 def produce(settings: Settings, events: int, seed: int) -> Backlog:
     """Produce a simulation; generating is timed apart from sending."""
+    await_broker(settings)
     simulation = Simulation(SimulationOptions(events=events, seed=seed, end=datetime.now(UTC)))
     path = settings.state_dir / f"events-{seed}.jsonl"
     seconds, count, size = 0.0, 0, 0
