@@ -56,10 +56,7 @@ class LivePage:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                fixed = {
-                    **HEADERS,
-                    "Cache-Control": cache if message["status"] < 400 else "no-store",
-                }
+                fixed = {**HEADERS, "Cache-Control": cache}
                 message["headers"] += [(k.lower().encode(), v.encode()) for k, v in fixed.items()]
             await send(message)
 

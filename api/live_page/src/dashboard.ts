@@ -22,13 +22,6 @@ export interface DashboardParts {
   signOut(): Promise<void>;
 }
 
-const TENANT_KEY = 'herald.live.tenant';
-
-/** The tenant of the last visit, for an address without one. */
-export function rememberedTenant(): string {
-  return localStorage.getItem(TENANT_KEY) ?? '';
-}
-
 export class Dashboard {
   readonly element: HTMLElement;
   private filters: Filters = fromQuery(location.search);
@@ -103,7 +96,6 @@ export class Dashboard {
 
   /** Start, once the element is in the page. */
   start(): void {
-    localStorage.setItem(TENANT_KEY, this.filters.tenant);
     this.layout.build();
     this.header.show(this.filters, undefined);
     this.showFreshness();
@@ -128,7 +120,8 @@ export class Dashboard {
 
   private setFilters(filters: Filters): void {
     if (sameFilters(filters, this.filters)) return;
-    history.pushState(null, '', `${location.pathname}?${toQuery(filters)}`);
+    const query = toQuery(filters);
+    history.pushState(null, '', query ? `?${query}` : location.pathname);
     this.apply(filters);
   }
 
@@ -159,7 +152,7 @@ export class Dashboard {
     for (const panel of this.panels) panel.update({ snapshot, filters: this.filters });
     setAttribute(this.main, 'data-sequence', snapshot.sequence);
     const firing = snapshot.alerts.filter((alert) => alert.status === 'firing').length;
-    document.title = `${firing ? `(${firing}) ` : ''}${snapshot.tenant} · Live · Herald`;
+    document.title = `${firing ? `(${firing}) ` : ''}${snapshot.tenant || 'All tenants'} · Live · Herald`;
   }
 
   private onState(state: State): void {
@@ -207,7 +200,7 @@ export function answers(snapshot: Snapshot, filters: Filters): boolean {
   );
   return (
     same &&
-    snapshot.tenant === filters.tenant &&
+    (snapshot.tenant ?? '') === filters.tenant &&
     snapshot.window_minutes === filters.window &&
     (given.audience ?? 'all') === filters.audience
   );

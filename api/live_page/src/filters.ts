@@ -3,8 +3,8 @@ import type { Audience } from './protocol';
 
 export const WINDOWS = [1, 5, 15, 60] as const;
 export const AUDIENCES: readonly Audience[] = ['all', 'human', 'machine'];
-/** The way down; clearing one level clears those below it. */
-export const LEVELS = ['tenant', 'campaign', 'variant', 'country'] as const;
+/** The way down; clearing one level clears those below it. `all` is every tenant together. */
+export const LEVELS = ['all', 'tenant', 'campaign', 'variant', 'country'] as const;
 export type Level = (typeof LEVELS)[number];
 
 export interface Filters {
@@ -55,18 +55,18 @@ export function toQuery(filters: Filters): string {
 /** All of them, as the API wants to be asked. */
 export function toRequest(filters: Filters): Record<string, string> {
   const request: Record<string, string> = {
-    tenant: filters.tenant,
     audience: filters.audience,
     window: String(filters.window),
   };
-  for (const key of ['campaign', 'variant', 'channel', 'country'] as const) {
+  for (const key of ['tenant', 'campaign', 'variant', 'channel', 'country'] as const) {
     if (filters[key]) request[key] = filters[key];
   }
   return request;
 }
 
 /** Go down (or across) to a value. A variant belongs to a campaign: changing that one drops it. */
-export function drill(filters: Filters, level: Exclude<Level, 'tenant'>, value: string): Filters {
+export function drill(filters: Filters, level: Exclude<Level, 'all'>, value: string): Filters {
+  if (level === 'tenant') return { ...upTo(filters, 'all'), tenant: value };
   if (level === 'campaign') return { ...filters, campaign: value, variant: '' };
   return { ...filters, [level]: value };
 }
@@ -74,7 +74,9 @@ export function drill(filters: Filters, level: Exclude<Level, 'tenant'>, value: 
 /** Go back up to a level: everything below it is cleared. */
 export function upTo(filters: Filters, level: Level): Filters {
   const kept = { ...filters };
-  for (const below of LEVELS.slice(LEVELS.indexOf(level) + 1)) kept[below] = '';
+  for (const below of LEVELS.slice(LEVELS.indexOf(level) + 1)) {
+    if (below !== 'all') kept[below] = '';
+  }
   return kept;
 }
 
@@ -83,12 +85,13 @@ export interface Crumb {
   value: string;
 }
 
-/** The levels that are set, from the tenant down. */
+/** The levels that are set, from every tenant down. */
 export function crumbs(filters: Filters): Crumb[] {
-  return LEVELS.filter((level) => filters[level]).map((level) => ({
-    level,
-    value: filters[level],
-  }));
+  const path: Crumb[] = [{ level: 'all', value: '' }];
+  for (const level of LEVELS) {
+    if (level !== 'all' && filters[level]) path.push({ level, value: filters[level] });
+  }
+  return path;
 }
 
 export function sameFilters(a: Filters, b: Filters): boolean {

@@ -133,7 +133,7 @@ export class Header {
         const button = item.firstElementChild as HTMLButtonElement;
         const last = crumb === path.at(-1);
         setText(button, this.crumbText(crumb));
-        setAttribute(button, 'title', `${label(crumb.level)}: ${crumb.value}`);
+        setAttribute(button, 'title', crumb.value ? `${label(crumb.level)}: ${crumb.value}` : null);
         setAttribute(button, 'aria-current', last ? 'page' : null);
         button.onclick = () => this.actions.filter(upTo(filters, crumb.level as Level));
       },
@@ -141,6 +141,7 @@ export class Header {
   }
 
   private crumbText({ level, value }: Crumb): string {
+    if (level === 'all') return 'All tenants';
     if (level === 'campaign') return this.names.get(value) ?? value;
     if (level === 'country') return countryName(value);
     if (level === 'variant') return `Variant ${value}`;

@@ -4,7 +4,6 @@ import './styles/base.css';
 import './styles/panels.css';
 import { SignedOut } from './connection';
 import type { Dashboard } from './dashboard';
-import { fromQuery, toQuery } from './filters';
 import { signOut, ticket } from './session';
 import { signInForm } from './signin';
 
@@ -13,13 +12,7 @@ let dashboard: Dashboard | undefined;
 
 async function open(): Promise<void> {
   // charts are the heavy part: they come once they are needed
-  const { Dashboard, rememberedTenant } = await import('./dashboard');
-  const filters = fromQuery(location.search);
-  if (!filters.tenant) {
-    const tenant = rememberedTenant();
-    if (!tenant) return askToSignIn('');
-    history.replaceState(null, '', `${location.pathname}?${toQuery({ ...filters, tenant })}`);
-  }
+  const { Dashboard } = await import('./dashboard');
   dashboard?.stop();
   dashboard = new Dashboard({
     onSignedOut: () => askToSignIn('The session has ended. Sign in again.'),
@@ -36,12 +29,7 @@ function askToSignIn(message: string): void {
   dashboard?.stop();
   dashboard = undefined;
   document.title = 'Sign in · Live · Herald';
-  const filters = fromQuery(location.search);
-  const form = signInForm(filters.tenant, message, (tenant) => {
-    const address = toQuery({ ...fromQuery(location.search), tenant });
-    history.replaceState(null, '', `${location.pathname}?${address}`);
-    void open();
-  });
+  const form = signInForm(message, () => void open());
   app.replaceChildren(form.element);
   form.focus();
 }

@@ -1,16 +1,8 @@
-/** The form before the page: which tenant, and the token of the API. */
+/** The form before the page: the token of the API. */
 import { h, setText } from './dom';
 import { signIn } from './session';
 
-export function signInForm(tenant: string, message: string, onDone: (tenant: string) => void) {
-  const tenantField = h('input', {
-    id: 'tenant',
-    name: 'tenant',
-    value: tenant,
-    autocomplete: 'organization',
-    required: true,
-    spellcheck: 'false',
-  });
+export function signInForm(message: string, onDone: () => void) {
   const token = h('input', {
     id: 'token',
     name: 'token',
@@ -25,8 +17,6 @@ export function signInForm(tenant: string, message: string, onDone: (tenant: str
     { class: 'signin' },
     h('h1', {}, 'Herald Live'),
     h('p', { class: 'caption' }, 'Watch a send as it happens.'),
-    h('label', { for: 'tenant' }, 'Tenant'),
-    tenantField,
     h('label', { for: 'token' }, 'Access token'),
     token,
     failure,
@@ -37,7 +27,7 @@ export function signInForm(tenant: string, message: string, onDone: (tenant: str
     failure.hidden = true;
     send.disabled = true;
     signIn(token.value)
-      .then(() => onDone(tenantField.value.trim()))
+      .then(() => onDone())
       .catch((error: unknown) => {
         failure.hidden = false;
         setText(failure, error instanceof Error ? error.message : String(error));
@@ -47,8 +37,5 @@ export function signInForm(tenant: string, message: string, onDone: (tenant: str
         send.disabled = false;
       });
   });
-  return {
-    element: h('main', { class: 'signin-page' }, form),
-    focus: () => (tenant ? token : tenantField).focus(),
-  };
+  return { element: h('main', { class: 'signin-page' }, form), focus: () => token.focus() };
 }

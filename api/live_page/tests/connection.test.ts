@@ -75,7 +75,7 @@ test('the wait doubles up to a quarter of a minute, less up to half by chance', 
 test('it is live at the first snapshot, not before', async () => {
   connection.start();
   await settle();
-  expect(last().path).toBe('/v1/live/ws?tenant=acme&audience=all&window=15&ticket=ticket-0');
+  expect(last().path).toBe('/v1/live/ws?audience=all&window=15&tenant=acme&ticket=ticket-0');
   last().onopen?.();
   expect(kinds()).toEqual(['connecting']);
   last().say(snapshot());

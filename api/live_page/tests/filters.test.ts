@@ -30,7 +30,8 @@ test('another campaign drops the variant and keeps the country', () => {
 
 test('going up clears every level below', () => {
   expect(upTo(DEEP, 'campaign')).toEqual({ ...DEEP, variant: '', country: '' });
-  expect(crumbs(upTo(DEEP, 'tenant')).map((crumb) => crumb.level)).toEqual(['tenant']);
+  expect(crumbs(upTo(DEEP, 'tenant')).map((crumb) => crumb.level)).toEqual(['all', 'tenant']);
+  expect(upTo(DEEP, 'all')).toEqual(DEFAULTS);
 });
 
 test('a request names only the filters that are set', () => {

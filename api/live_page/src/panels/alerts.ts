@@ -86,10 +86,11 @@ export function alertsPanel(actions: Actions): Panel {
     if (alert.owner) about.push(alert.owner);
     if (alert.status === 'acknowledged')
       about.push(`acknowledged by ${alert.acknowledged_by || 'somebody'}`);
+    const target = safeLink(alert.runbook);
+    if (alert.runbook && !target) about.push(alert.runbook);
     if (alert.silenced_until) about.push(`silenced until ${clock(alert.silenced_until, false)}`);
     setText(item.querySelector('.alert-about span') as Element, about.join(' · '));
     const link = item.querySelector('a') as HTMLAnchorElement;
-    const target = safeLink(alert.runbook);
     link.hidden = !target;
     if (target) setAttribute(link, 'href', target);
     const button = item.querySelector('button') as HTMLButtonElement;

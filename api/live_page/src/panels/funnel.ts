@@ -50,7 +50,12 @@ export function funnelPanel(): Panel {
       {},
       h('span', { class: 'stage-name' }),
       value,
-      h('span', { class: 'stage-rate' }),
+      h(
+        'span',
+        { class: 'stage-rate' },
+        h('span', { class: 'stage-share' }),
+        h('span', { class: 'unseen' }),
+      ),
       h('span', { class: 'stage-track', 'aria-hidden': 'true' }, h('span', { class: 'stage-bar' })),
     );
     numbers.set(item, new Tween(([shown]) => setText(value, short(Math.round(shown ?? 0)))));
@@ -61,18 +66,12 @@ export function funnelPanel(): Panel {
     setText(item.querySelector('.stage-name') as Element, label(stage.stage));
     numbers.get(item)?.to([stage.value]);
     setAttribute(item, 'title', count(stage.value));
-    const rate = item.querySelector('.stage-rate') as Element;
-    if (!before) {
-      setText(rate, '');
-    } else {
-      const share = before.value ? stage.value / before.value : null;
-      setText(rate, share === null ? '' : percent(share));
-      setAttribute(
-        rate,
-        'aria-label',
-        share === null ? null : `${percent(share)} of ${label(before.stage).toLowerCase()}`,
-      );
-    }
+    const share = before?.value ? stage.value / before.value : null;
+    setText(item.querySelector('.stage-share') as Element, share === null ? '' : percent(share));
+    setText(
+      item.querySelector('.stage-rate .unseen') as Element,
+      share === null || !before ? '' : ` of ${label(before.stage).toLowerCase()}`,
+    );
     const bar = item.querySelector('.stage-bar') as HTMLElement;
     bar.style.setProperty('--share', String(top ? stage.value / top : 0));
   }

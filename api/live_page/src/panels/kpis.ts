@@ -34,7 +34,9 @@ class Tile {
   readonly element: HTMLElement;
   private readonly label = h('h3');
   private readonly value = h('p', { class: 'kpi-value' });
-  private readonly delta = h('p', { class: 'kpi-delta' });
+  private readonly change = h('span');
+  private readonly against = h('span', { class: 'unseen' });
+  private readonly delta = h('p', { class: 'kpi-delta' }, this.change, this.against);
   private readonly strokePath = svg('path', { class: 'spark-line' });
   private readonly areaPath = svg('path', { class: 'spark-area' });
   private readonly tween: Tween;
@@ -71,12 +73,8 @@ class Tile {
     else this.tween.to([kpi.value]);
     setAttribute(this.element, 'title', kpi.unit === 'ratio' ? null : count(kpi.value));
     const change = delta(kpi);
-    setText(this.delta, change?.text ?? '');
-    setAttribute(
-      this.delta,
-      'aria-label',
-      change ? `${change.text} against a week ago` : 'no figure of a week ago',
-    );
+    setText(this.change, change?.text ?? '');
+    setText(this.against, change ? ' against a week ago' : 'nothing to compare with');
     setAttribute(this.delta, 'data-tone', change?.tone ?? 'none');
     const paths = sparkPaths(kpi.spark);
     this.strokePath.setAttribute('d', paths.line);
