@@ -245,6 +245,7 @@ class Canaries:
     ) -> None:
         self.options, self.lifecycle = options, lifecycle
         self.lost = [p for p in planted if p.kind == "canary_lost"]
+        self.silent = [p for p in planted if p.kind == "provider_silent"]
         self._done_ms = 0
 
     def frame(self, block: tuple[int, int], number: int) -> pl.DataFrame:
@@ -265,13 +266,13 @@ class Canaries:
     def _message(
         self, at: int, channel: str, provider: str, rng: np.random.Generator
     ) -> list[dict[str, Any]]:
+        if _hits(self.silent, provider, at):
+            return []
         code = CHANNELS.index(channel)
         took = int(rng.lognormal(7.6, 0.5))
         moments = [(at, "attempted", self.lifecycle.attempted[code])]
         moments += [(at + 300, "sent", self.lifecycle.sent[code])]
-        if not any(
-            p.provider == provider and p.starts_ms <= at < p.ends_ms for p in self.lost
-        ):  # fmt: skip
+        if not _hits(self.lost, provider, at):
             moments.append((at + 300 + took, "delivered", self.lifecycle.delivered[code]))
         rows = []
         for moment, action, tail in moments:
@@ -290,6 +291,10 @@ class Canaries:
                  "tail": int(tail), "user": 0, "number": -1, "cell": -1}
             )  # fmt: skip
         return rows
+
+
+def _hits(planted: list[Planted], provider: str, at: int) -> bool:
+    return any(p.provider == provider and p.starts_ms <= at < p.ends_ms for p in planted)
 
 
 def _kept(rows: Rows4, keep: Mask) -> Rows4:
