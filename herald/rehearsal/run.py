@@ -13,7 +13,7 @@ from herald.rehearsal.send import HOUR_MS, Plan, Rehearsal, week_share
 from herald.settings import Settings
 
 STEP_MS = 200
-HISTORY_RATE = 6.0
+HISTORY_RATE = 3.0
 """Events a second at the busiest hour of the history: enough to colour a heat map."""
 
 
