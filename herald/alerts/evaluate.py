@@ -217,10 +217,10 @@ def _compare(
     for one in planted:
         rule = EXPECTED[one["kind"]]
         opened = [
-            milliseconds(a.opened_at) for a in bad
-            if a.rule in rule and _is_about(a, one)
-            and one["starts_ms"] < milliseconds(a.opened_at) <= one["ends_ms"] + HOUR_MS
-        ]  # fmt: skip
+            max(milliseconds(a.opened_at), one["starts_ms"])
+            for a in bad
+            if a.rule in rule and _is_about(a, one) and _is_open_during(a, one)
+        ]
         found.append(Found(one["kind"], rule[0], one["starts_ms"], min(opened, default=None)))
     noise = [
         a for a in bad
@@ -230,6 +230,13 @@ def _compare(
         )
     ]  # fmt: skip
     return found, clean, noise
+
+
+def _is_open_during(alert: Alert, planted: dict[str, Any]) -> bool:
+    """Opened in time, or open already and wrong again within the incident's second half."""
+    opened, last = milliseconds(alert.opened_at), milliseconds(alert.window_end)
+    middle = (planted["starts_ms"] + planted["ends_ms"]) // 2
+    return opened <= planted["ends_ms"] + HOUR_MS and last >= middle
 
 
 def _is_about(alert: Alert, planted: dict[str, Any]) -> bool:
@@ -275,20 +282,22 @@ def table(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _parsed(values: Iterable[bytes]) -> pl.DataFrame:
     frame = pl.read_ndjson(io.BytesIO(b"\n".join(values)), schema=_READ)
-    times = {"time_unit": "ms", "time_zone": "UTC", "strict": False, "format": "%+"}
-    at = pl.col("occurred_at").str.to_datetime(**times).dt.epoch("ms")
-    arrived = pl.col("ingested_at").str.to_datetime(**times).dt.epoch("ms")
     parts = pl.col("event_type").str.split_exact(".", 1)
     texts = [pl.col(name).fill_null("") for name, kind in _READ.items() if kind == pl.String]
     flags = [
         pl.col(name).fill_null(value=False) for name, kind in _READ.items() if kind == pl.Boolean
     ]
     return (
-        frame.with_columns(at=at, arrived=arrived)
+        frame.with_columns(at=_ms("occurred_at"), arrived=_ms("ingested_at"))
         .filter(pl.col("at").is_not_null() & pl.col("tenant_id").is_not_null())
         .with_columns(*texts, *flags, channel=parts.struct[0], action=parts.struct[1])
         .filter(pl.col("at") < 4e12)
     )
+
+
+def _ms(column: str) -> pl.Expr:
+    text = pl.col(column).str
+    return text.to_datetime("%+", time_unit="ms", time_zone="UTC", strict=False).dt.epoch("ms")
 
 
 def _counted(rows: pl.DataFrame, step: int) -> pl.DataFrame:

@@ -7,6 +7,7 @@ without them keeps its bytes. Each stands in the truth file under `incidents`, w
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,8 @@ def plan(options: SimulationOptions) -> list[Planted]:
     each = options.incidents_per_kind
     kinds = list(np.repeat(list(HOURS_OF_KIND), each))
     rng.shuffle(kinds)
+    while any(_family(a) == _family(b) for a, b in pairwise(kinds)) and len(set(kinds)) > 2:
+        rng.shuffle(kinds)  # the same thing twice in a row would be one incident
     begin = max(options.start_ms, options.end_ms - 7 * MS_PER_DAY)
     free = [
         at for at in range(-(-begin // MS_PER_HOUR) * MS_PER_HOUR, options.end_ms, MS_PER_HOUR)
@@ -291,6 +294,10 @@ class Canaries:
                  "tail": int(tail), "user": 0, "number": -1, "cell": -1}
             )  # fmt: skip
         return rows
+
+
+def _family(kind: str) -> str:
+    return "volume" if kind in {"volume_drop", "double_send"} else kind
 
 
 def _hits(planted: list[Planted], provider: str, at: int) -> bool:

@@ -69,6 +69,7 @@ class Simulation:
         self.engagement = Engagement(self.plan, self.tails)
         self.planted = Incidents(options, self.lifecycle, self.engagement, self.tails)
         self.canaries = Canaries(options, self.lifecycle, self.planted.planted)
+        self._surplus = 0
         self.visits = VisitMaker(self.tails)
         self.scheduler = Scheduler(options, self.plan, self.population)
         self.fragments = Fragments(options, self.plan, self.population)
@@ -91,13 +92,17 @@ class Simulation:
         }
 
     def batches(self) -> Iterator[Batch]:
-        """Exactly `event_count` records, in order of arrival."""
+        """Exactly `event_count` records, in order of arrival.
+
+        Planted incidents add and take away records beyond that count, so that the world around
+        them stays as it is.
+        """
         wanted = self.options.event_count
         blocks = self._blocks()
         weights = np.array([self.scheduler.block_weight(*b) for b in blocks])
         ahead = np.cumsum(weights[::-1])[::-1]
         pending: list[pl.DataFrame] = []
-        produced = planned = drawn = 0
+        produced = planned = drawn = surplus = 0
         carry = 0.0
         for i, block in enumerate(blocks):
             rng = self._rng(2 + i)
@@ -108,15 +113,17 @@ class Simulation:
             carry = exact - count
             frame = self._block(block, count, rng)
             pending.append(frame)
-            planned, drawn = planned + len(frame), drawn + count
+            planned, drawn = planned + len(frame) - self._surplus, drawn + count
+            surplus += self._surplus
             while block[1] == self.options.end_ms and planned < wanted:
                 frame = self._block(block, max(10, round((wanted - planned) / 5)), rng)
                 pending.append(frame)
-                planned += len(frame)
+                planned += len(frame) - self._surplus
+                surplus += self._surplus
             merged = pl.concat(pending)
             now = merged.filter(pl.col("emit") < block[1])
             pending = [_compacted(merged.filter(pl.col("emit") >= block[1]))]
-            now = now.sort("emit", maintain_order=True).head(wanted - produced)
+            now = now.sort("emit", maintain_order=True).head(wanted + surplus - produced)
             produced += len(now)
             for part in now.iter_slices(BATCH_ROWS):
                 self.truth.observe(part)
@@ -147,7 +154,9 @@ class Simulation:
         engaged = self.engagement.run(m, outcome, self.population, rows, rng)
         visits = self.visits.run(m, engaged, self.population, block, rng)
         self.truth.plan_block(m, outcome, engaged)
-        subject, at, tail, device = self.planted.apply(m, outcome, rows.arrays(), block, block[0])
+        quiet = rows.arrays()
+        subject, at, tail, device = self.planted.apply(m, outcome, quiet, block, block[0])
+        self._surplus = len(subject) - len(quiet[0])
         base = len(m)
         subject = np.concatenate([subject, base + np.arange(len(visits.user))])
         at = np.concatenate([at, visits.at_ms])
@@ -184,6 +193,7 @@ class Simulation:
                 kind=pl.lit(ORIGINAL, dtype=pl.Int16)
             )
             more = more.filter(pl.col("emit") < self.options.end_ms)
+            self._surplus += len(more)
             frame = pl.concat([frame, more.select(frame.columns)])
         self._after(block, m, outcome, engaged.converted, engaged.unsubscribed[0])
         return self._with_faults(frame, rng) if self.options.faults else frame
