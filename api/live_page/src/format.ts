@@ -3,7 +3,10 @@ import type { Kpi, Unit } from './protocol';
 
 const LOCALE = 'en-GB';
 const whole = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 0 });
-const compact = new Intl.NumberFormat(LOCALE, { notation: 'compact', maximumFractionDigits: 1 });
+const compact = new Intl.NumberFormat(LOCALE, {
+  notation: 'compact',
+  maximumSignificantDigits: 4,
+});
 const ratio = new Intl.NumberFormat(LOCALE, {
   style: 'percent',
   minimumFractionDigits: 1,
@@ -18,10 +21,10 @@ export function count(value: number | null | undefined): string {
   return value === null || value === undefined ? NOTHING : whole.format(value);
 }
 
-/** 1,234 as it is; from ten thousand on shortened: 12.3K. */
+/** 12,345 as it is; from a hundred thousand on shortened: 340.2K. */
 export function short(value: number | null | undefined): string {
   if (value === null || value === undefined) return NOTHING;
-  return Math.abs(value) < 10_000 ? whole.format(value) : compact.format(value).toUpperCase();
+  return Math.abs(value) < 100_000 ? whole.format(value) : compact.format(value).toUpperCase();
 }
 
 /** Small ratios get a second digit, or a complaint rate of 0.3% would be unreadable. */

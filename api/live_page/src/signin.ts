@@ -17,6 +17,8 @@ export function signInForm(message: string, onDone: () => void) {
     { class: 'signin' },
     h('h1', {}, 'Herald Live'),
     h('p', { class: 'caption' }, 'Watch a send as it happens.'),
+    // password managers file the token under a name
+    h('input', { name: 'username', value: 'herald', autocomplete: 'username', hidden: true }),
     h('label', { for: 'token' }, 'Access token'),
     token,
     failure,

@@ -1,8 +1,13 @@
 import { expect, test } from 'vitest';
 import { countryName, delta, duration, label, percent, rate, short } from '../src/format';
 
-test('counts are whole below ten thousand and short above', () => {
-  expect([9_999, 12_345, 1_234_567, null].map(short)).toEqual(['9,999', '12.3K', '1.2M', '–']);
+test('counts are whole below a hundred thousand and short above', () => {
+  expect([12_345, 340_242, 1_234_567, null].map(short)).toEqual([
+    '12,345',
+    '340.2K',
+    '1.235M',
+    '–',
+  ]);
 });
 
 test('small ratios keep the digits that matter', () => {
@@ -16,7 +21,7 @@ test('small ratios keep the digits that matter', () => {
 });
 
 test('slow rates have a decimal', () => {
-  expect([0, 0.4, 2_604.3, 51_000].map(rate)).toEqual(['0/s', '0.4/s', '2,604/s', '51K/s']);
+  expect([0, 0.4, 2_604.3, 51_000].map(rate)).toEqual(['0/s', '0.4/s', '2,604/s', '51,000/s']);
 });
 
 test.each([
