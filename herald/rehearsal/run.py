@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException, Producer
 
-from herald.rehearsal.send import HOUR_MS, Plan, Rehearsal, week_share
+from herald.rehearsal.send import HOUR_MS, Plan, Rehearsal, campaign_records, week_share
 from herald.settings import Settings
 
 STEP_MS = 200
@@ -40,6 +40,7 @@ class Rehearser:
 
     def __init__(self, settings: Settings, plan: Plan, *, say: Callable[[str], None]) -> None:
         self._topic = settings.kafka.topics.events
+        self._campaigns = settings.kafka.topics.campaigns
         self._servers = settings.kafka.servers
         self._plan = plan
         self._say = say
@@ -66,6 +67,8 @@ class Rehearser:
             raise RehearsalError(
                 f"broker at {self._servers} does not answer ({error}); is it up? `herald status`"
             ) from error
+        for key, value in campaign_records(self._plan.tenant, int(time.time() * 1_000)):
+            self._producer.produce(self._campaigns, value=value, key=key)
         history = self._history(history_days)
         show = Rehearsal(self._plan)
         clock = int(time.time() * 1_000 - past_minutes * 60_000)

@@ -7,6 +7,7 @@ campaigns whose messages are targeted, sent, opened and clicked while somebody w
 from __future__ import annotations
 
 import heapq
+import json
 import random
 import re
 from collections.abc import Iterator
@@ -90,6 +91,32 @@ class Plan:
             raise ValueError(f"incident {self.incident!r}: known are {', '.join(INCIDENTS)}")
         if not re.fullmatch(r"[\w.-]{1,64}", self.tenant):
             raise ValueError(f"tenant {self.tenant!r}: letters, digits, dots, - and _, up to 64")
+
+
+def campaign_records(tenant: str, now_ms: int) -> list[tuple[bytes, bytes]]:
+    """What a campaign service would publish of the campaigns: key and JSON of each.
+
+    The live page takes their names from here.
+    """
+    updated = datetime.fromtimestamp(now_ms / 1_000, UTC).isoformat(timespec="milliseconds")
+    return [
+        (
+            one.campaign_id.encode(),
+            json.dumps(
+                {
+                    "tenant_id": tenant,
+                    "updated_at": updated.replace("+00:00", "Z"),
+                    "campaign_id": one.campaign_id,
+                    "name": one.name,
+                    "channel": one.channel,
+                    "category": "promotional",
+                    "primary_conversion": "order",
+                    "variants": [{"variant_id": name, "share": n / 100} for name, n in VARIANTS],
+                }
+            ).encode(),
+        )
+        for one in CAMPAIGNS
+    ]
 
 
 class _Choice:

@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from herald.contract.events import Event
-from herald.rehearsal.send import Plan, Rehearsal, week_share
+from herald.contract.references import Campaign
+from herald.rehearsal.send import Plan, Rehearsal, campaign_records, week_share
 
 START = int(datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp() * 1_000)
 MINUTE = 60_000
@@ -54,6 +55,13 @@ def test_each_stage_is_smaller_than_the_one_before() -> None:
     assert stages == sorted(stages, reverse=True)
     assert counted["converted"] > 0
     assert counted["aborted"] > 0
+
+
+def test_every_campaign_is_published_with_its_name() -> None:
+    records = [Campaign.model_validate_json(value) for _, value in campaign_records("acme", START)]
+    used = {event["campaign_id"] for _, event in events(Plan("acme", 100))}
+    assert used <= {record.campaign_id for record in records}
+    assert all(record.name and record.updated_at.tzinfo for record in records)
 
 
 def test_same_seed_gives_the_same_events() -> None:

@@ -9,7 +9,7 @@ export interface View {
 }
 
 export interface Actions {
-  drill(level: 'campaign' | 'variant' | 'country', value: string): void;
+  drill(level: 'tenant' | 'campaign' | 'variant' | 'country', value: string): void;
   acknowledge(alert: Alert): Promise<void>;
   announce(text: string, urgent?: boolean): void;
 }

@@ -42,6 +42,7 @@ export interface DeviceRow {
 }
 
 export interface Performance {
+  tenant_id?: string;
   campaign_id?: string;
   campaign_name?: string | null;
   variant_id?: string;
@@ -95,6 +96,8 @@ export interface Snapshot {
   devices: DeviceRow[];
   campaigns: Performance[];
   variants: Performance[];
+  /** Filled while every tenant is shown together. */
+  tenants?: Performance[];
   alerts: Alert[];
 }
 

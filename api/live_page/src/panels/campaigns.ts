@@ -35,12 +35,30 @@ const COLUMNS: { column: Column; text: string; hint?: string }[] = [
   { column: 'failing', text: 'Failing', hint: 'bounced or aborted, of all that were tried' },
 ];
 
+type Level = 'tenant' | 'campaign' | 'variant';
+const TITLES: Record<Level, string> = {
+  tenant: 'Tenants',
+  campaign: 'Campaigns',
+  variant: 'Variants',
+};
+
+/** What the rows are: the next level down from the filters. */
+export function levelOf({ filters, snapshot }: View): Level {
+  if (filters.campaign) return 'variant';
+  return !filters.tenant && snapshot.tenants?.length ? 'tenant' : 'campaign';
+}
+
+function rowsOf(level: Level, { snapshot }: View): Performance[] {
+  if (level === 'tenant') return snapshot.tenants ?? [];
+  return level === 'variant' ? snapshot.variants : snapshot.campaigns;
+}
+
 export function nameOf(row: Performance): string {
-  return row.variant_id ?? (row.campaign_name || row.campaign_id || 'Without a campaign');
+  return row.campaign_name || idOf(row) || 'Without a campaign';
 }
 
 export function idOf(row: Performance): string {
-  return row.variant_id ?? row.campaign_id ?? '';
+  return row.variant_id ?? row.campaign_id ?? row.tenant_id ?? '';
 }
 
 /** Share of messages that never arrived: bounced or aborted, of sent and aborted. */
@@ -135,12 +153,12 @@ export function campaignsPanel(actions: Actions): Panel {
 
   function update(view: View): void {
     latest = view;
-    const level = view.filters.campaign ? 'variant' : 'campaign';
-    const given = level === 'variant' ? view.snapshot.variants : view.snapshot.campaigns;
-    const title = level === 'variant' ? 'Variants' : 'Campaigns';
+    const level = levelOf(view);
+    const given = rowsOf(level, view);
+    const title = TITLES[level];
     setText(heading, title);
     setAttribute(scroller, 'aria-label', `${title}, table`);
-    setText(heads[0]?.button as Element, level === 'variant' ? 'Variant' : 'Campaign');
+    setText(heads[0]?.button as Element, title.slice(0, -1));
     for (const { column, cell } of heads) {
       const on = column === sorting.column;
       setAttribute(
@@ -177,7 +195,7 @@ export function campaignsPanel(actions: Actions): Panel {
     return line;
   }
 
-  function fill(line: Element, row: Performance, view: View, level: 'campaign' | 'variant'): void {
+  function fill(line: Element, row: Performance, view: View, level: Level): void {
     const button = line.querySelector('button') as HTMLButtonElement;
     setText(button, nameOf(row));
     const id = idOf(row);
