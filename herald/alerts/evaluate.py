@@ -235,8 +235,8 @@ def _compare(
 def _is_open_during(alert: Alert, planted: dict[str, Any]) -> bool:
     """Opened in time, or open already and wrong again within the incident's second half."""
     opened, last = milliseconds(alert.opened_at), milliseconds(alert.window_end)
-    middle = (planted["starts_ms"] + planted["ends_ms"]) // 2
-    return opened <= planted["ends_ms"] + HOUR_MS and last >= middle
+    starts, ends = int(planted["starts_ms"]), int(planted["ends_ms"])
+    return opened <= ends + HOUR_MS and last >= (starts + ends) // 2
 
 
 def _is_about(alert: Alert, planted: dict[str, Any]) -> bool:

@@ -17,6 +17,7 @@ _SELECT = f"SELECT {', '.join(COLUMNS)} FROM live.alerts FINAL"
 KNOWN_DAYS = 2
 """Resolved alerts that are still looked at, so that instants judged again open nothing."""
 MAX_LISTED = 1_000
+MIN_PREFIX = 8
 
 
 class NoAlertError(Exception):
@@ -68,16 +69,22 @@ class WarehouseStore:
             self._client.insert("live.alert_transitions", rows, column_names=names)
 
     def get(self, alert_id: str) -> Alert:
-        """One alert.
+        """One alert, by its id or by the first characters of it (eight or more).
 
         Raises:
-            NoAlertError: there is none.
+            NoAlertError: there is none, or several begin so.
         """
+        whole = len(alert_id) < MIN_PREFIX
         rows = self._client.query(
-            f"{_SELECT} WHERE alert_id = {{id:String}}", parameters={"id": alert_id}
+            f"{_SELECT} WHERE "
+            + ("alert_id = {id:String}" if whole else "startsWith(alert_id, {id:String})")
+            + " LIMIT 2",
+            parameters={"id": alert_id},
         ).result_rows
         if not rows:
             raise NoAlertError(f"alert_id={alert_id!r}: no such alert; `herald alerts list`")
+        if len(rows) > 1:
+            raise NoAlertError(f"alert_id={alert_id!r}: several alerts begin so; write more of it")
         alerts = [_alert(row) for row in rows]
         return _with_actions(alerts, self._actions(alerts))[0]
 

@@ -158,7 +158,7 @@ def _store() -> Iterator[WarehouseStore]:
 
 def _row(alert: Alert) -> dict[str, Any]:
     return {
-        "alert_id": alert.alert_id, "severity": alert.severity, "status": alert.status,
+        "alert_id": alert.alert_id[:12], "severity": alert.severity, "status": alert.status,
         "rule": alert.rule, "opened": f"{alert.opened_at:%Y-%m-%d %H:%M}", "what": alert.summary,
     }  # fmt: skip
 

@@ -50,6 +50,16 @@ HOURS_OF_KIND: dict[str, float] = {
 }
 """Kinds of planted incidents, and how long each lasts."""
 
+STRENGTHS: dict[str, tuple[float, float]] = {
+    "callbacks_lost": (0.5, 1.0),
+    "bounce_spike": (0.08, 0.3),
+    "complaint_spike": (0.01, 0.03),
+    "stalled": (0.85, 1.0),
+    "volume_drop": (0.6, 0.95),
+    "opens_lost": (0.6, 0.95),
+}
+"""Share of the messages or events that an incident hits, drawn for each; others hit all."""
+
 BUSY_HOURS = (7, 20)
 """UTC hours within which they begin: nobody can see a silence when nothing is said."""
 
@@ -80,6 +90,7 @@ class Planted:
     provider: str
     starts_ms: int
     ends_ms: int
+    strength: float = 1.0
 
 
 def plan(options: SimulationOptions) -> list[Planted]:
@@ -102,8 +113,9 @@ def plan(options: SimulationOptions) -> list[Planted]:
         lasts = int(HOURS_OF_KIND[kind] * MS_PER_HOUR)
         targets = _TARGETS.get(kind, (("", ""),))
         channel, provider = targets[int(rng.integers(len(targets)))]
+        strength = round(float(rng.uniform(*STRENGTHS.get(kind, (1.0, 1.0)))), 3)
         if starts + lasts < options.end_ms:
-            found.append(Planted(str(kind), channel, provider, starts, starts + lasts))
+            found.append(Planted(str(kind), channel, provider, starts, starts + lasts, strength))
     return found
 
 
@@ -164,16 +176,16 @@ class Incidents:
 
         match p.kind:
             case "callbacks_lost":
-                return _kept(rows, ~(here & now & np.isin(action, _ANSWERS) & (draw < 0.85)))
+                return _kept(rows, ~(here & now & np.isin(action, _ANSWERS) & (draw < p.strength)))
             case "provider_silent":
                 return _kept(rows, ~(here & now & np.isin(action, _DELIVERY)))
             case "opens_lost":
-                return _kept(rows, ~(here & now & (action == "opened") & (draw < 0.95)))
+                return _kept(rows, ~(here & now & (action == "opened") & (draw < p.strength)))
             case "stalled":
-                stuck = during(m.at_ms)[subject]
+                stuck = (during(m.at_ms) & (rng.random(len(m)) < p.strength))[subject]
                 return _kept(rows, ~(stuck & ~np.isin(action, ("targeted", "eligible"))))
             case "volume_drop":
-                gone = during(m.at_ms) & (rng.random(len(m)) < 0.8)
+                gone = during(m.at_ms) & (rng.random(len(m)) < p.strength)
                 return _kept(rows, ~gone[subject])
             case "double_send":
                 again = np.flatnonzero(during(m.at_ms)[subject] & np.isin(action, _SENDING))
@@ -181,10 +193,11 @@ class Incidents:
                 wait = np.repeat([30_000, 65_000], len(again))
                 return _more(rows, subject[twice], at[twice] + wait, tail[twice])
             case "bounce_spike":
-                return self._bounced(during(o.sent_ms) & o.is_sent, o, m, rows, rng)
+                hit = during(o.sent_ms) & o.is_sent & (rng.random(len(m)) < p.strength)
+                return self._bounced(hit, o, m, rows)
             case "complaint_spike":
                 angry = np.flatnonzero(
-                    during(o.delivered_ms) & o.is_delivered & (rng.random(len(m)) < 0.03)
+                    during(o.delivered_ms) & o.is_delivered & (rng.random(len(m)) < p.strength)
                 )
                 wait = rng.integers(60_000, 15 * 60_000, len(angry))
                 spam = np.full(len(angry), self.engagement.spam)
@@ -196,10 +209,7 @@ class Incidents:
             case _:  # outages go through the life cycle, canaries are made elsewhere
                 return rows
 
-    def _bounced(
-        self, chosen: Mask, o: Outcome, m: Messages, rows: Rows4, rng: np.random.Generator
-    ) -> Rows4:
-        hit = chosen & (rng.random(len(m)) < 0.25)
+    def _bounced(self, hit: Mask, o: Outcome, m: Messages, rows: Rows4) -> Rows4:
         subject, at, _, _ = rows
         rows = _kept(rows, ~(hit[subject] & (at > o.sent_ms[subject])))
         who = np.flatnonzero(hit)

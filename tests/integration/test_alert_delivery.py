@@ -302,6 +302,9 @@ def test_store_finds_by_state_tenant_and_rule_and_refuses_what_is_not_there(
     assert store.get(f"{2:032x}") == store.find(tenant="other")[0]
     with pytest.raises(NoAlertError, match="alert_id='none': no such alert"):
         store.get("none")
+    with pytest.raises(NoAlertError, match="several alerts begin so; write more of it"):
+        store.get("0" * 12)
+    assert store.get(f"{2:032x}"[:32]).alert_id == f"{2:032x}"
 
 
 def test_topic_gets_every_transition_under_the_alert_as_key(
