@@ -44,10 +44,8 @@ export function byUnit(value: number | null | undefined, unit: Unit): string {
   return unit === 'ratio' ? percent(value) : short(value);
 }
 
-/** More of these is worse. */
-const BAD = /bounce|complain|unsub|abort|fail|defer|spam|cost/;
 /** More of these is neither: it depends on the plan. */
-const NEUTRAL = /^(sent|attempted|targeted|events|recipients)$/;
+const NEUTRAL = /^(sends|attempts|targeted|unique_recipients)$/;
 
 export interface Delta {
   text: string;
@@ -55,7 +53,9 @@ export interface Delta {
 }
 
 /** Change against the same time a week earlier; undefined when that cannot be said. */
-export function delta(kpi: Pick<Kpi, 'name' | 'unit' | 'value' | 'previous'>): Delta | undefined {
+export function delta(
+  kpi: Pick<Kpi, 'name' | 'unit' | 'value' | 'previous' | 'lower_is_better'>,
+): Delta | undefined {
   const { value, previous } = kpi;
   if (value === null || previous === null || value === undefined || previous === undefined) {
     return undefined;
@@ -72,7 +72,7 @@ export function delta(kpi: Pick<Kpi, 'name' | 'unit' | 'value' | 'previous'>): D
     text = Math.abs(change) >= 1000 ? `×${short(value / previous)}` : `${signed(change, 0)}%`;
   }
   const level = Number(change.toFixed(2)) === 0;
-  const better = BAD.test(kpi.name) ? change < 0 : change > 0;
+  const better = kpi.lower_is_better ? change < 0 : change > 0;
   const tone = level || NEUTRAL.test(kpi.name) ? 'neutral' : better ? 'good' : 'bad';
   return { text, tone };
 }

@@ -65,6 +65,14 @@ export function freshness(state: State, seen: Seen | undefined, now: number): Fr
       current: false,
     };
   }
+  if (seen.snapshot.problem) {
+    return {
+      tone: 'lost',
+      title: 'Stale',
+      detail: `${sentence(seen.snapshot.problem)}; ${since}`,
+      current: false,
+    };
+  }
   if (seconds === undefined || !asOf) {
     return { tone: 'quiet', title: 'Quiet', detail: 'No event has landed yet', current: true };
   }

@@ -14,19 +14,19 @@ export interface Place {
 
 export const COLUMNS = 12;
 const TALLEST = 20;
-const KEY = 'herald.live.layout.1';
+const KEY = 'herald.live.layout.2';
 const WIDE = window.matchMedia('(min-width: 900px)');
 
 export const DEFAULT_LAYOUT: readonly Place[] = [
-  { id: 'kpis', x: 0, y: 0, w: 12, h: 3 },
-  { id: 'funnel', x: 0, y: 3, w: 8, h: 4 },
-  { id: 'alerts', x: 8, y: 3, w: 4, h: 5 },
-  { id: 'campaigns', x: 0, y: 7, w: 8, h: 6 },
-  { id: 'devices', x: 8, y: 8, w: 4, h: 5 },
-  { id: 'rate-channel', x: 0, y: 13, w: 6, h: 5 },
-  { id: 'rate-provider', x: 6, y: 13, w: 6, h: 5 },
-  { id: 'map', x: 0, y: 18, w: 7, h: 7 },
-  { id: 'hours', x: 7, y: 18, w: 5, h: 7 },
+  { id: 'kpis', x: 0, y: 0, w: 12, h: 4 },
+  { id: 'funnel', x: 0, y: 4, w: 8, h: 4 },
+  { id: 'alerts', x: 8, y: 4, w: 4, h: 5 },
+  { id: 'campaigns', x: 0, y: 8, w: 8, h: 6 },
+  { id: 'devices', x: 8, y: 9, w: 4, h: 5 },
+  { id: 'rate-channel', x: 0, y: 14, w: 6, h: 5 },
+  { id: 'rate-provider', x: 6, y: 14, w: 6, h: 5 },
+  { id: 'map', x: 0, y: 19, w: 7, h: 7 },
+  { id: 'hours', x: 7, y: 19, w: 5, h: 7 },
 ];
 
 /** A stored layout, or undefined when it is not one for exactly these panels. */

@@ -10,7 +10,9 @@ export interface Kpi {
   value: number | null;
   /** The same window a week earlier; null when there is nothing to compare with. */
   previous: number | null;
+  /** One value a slot; null where it has none, or cannot be known for so short a time. */
   spark: (number | null)[];
+  lower_is_better: boolean;
 }
 
 export interface FunnelStage {
@@ -59,6 +61,12 @@ export interface Performance {
   bounce_rate: number | null;
 }
 
+export interface TenantRow {
+  tenant: string;
+  sent: number;
+  events: number;
+}
+
 export interface Alert {
   alert_id: string;
   tenant_id: string;
@@ -87,6 +95,8 @@ export interface Snapshot {
   filters: Record<string, string | null>;
   window_minutes: number;
   stale_seconds: number | null;
+  /** Why the figures stand still, while the warehouse does not answer. */
+  problem: string | null;
   kpis: Kpi[];
   funnel: FunnelStage[];
   rates: Rates;
@@ -97,7 +107,7 @@ export interface Snapshot {
   campaigns: Performance[];
   variants: Performance[];
   /** Filled while every tenant is shown together. */
-  tenants?: Performance[];
+  tenants: TenantRow[];
   alerts: Alert[];
 }
 

@@ -25,19 +25,21 @@ test('slow rates have a decimal', () => {
 });
 
 test.each([
-  ['delivered', 'count', 120, 100, '+20%', 'good'],
+  ['deliveries', 'count', 120, 100, '+20%', 'good'],
   ['bounce_rate', 'ratio', 0.02, 0.01, '+1.0 pp', 'bad'],
-  ['complaint_rate', 'ratio', 0.001, 0.003, '−0.20 pp', 'good'],
-  ['sent', 'count', 50, 100, '−50%', 'neutral'],
-  ['clicked', 'count', 100, 100, '±0%', 'neutral'],
-  ['opened', 'count', 5_000, 100, '×50', 'good'],
+  ['spam_rate', 'ratio', 0.001, 0.003, '−0.20 pp', 'good'],
+  ['sends', 'count', 50, 100, '−50%', 'neutral'],
+  ['clicks', 'count', 100, 100, '±0%', 'neutral'],
+  ['opens', 'count', 5_000, 100, '×50', 'good'],
 ] as const)('change of %s from a week ago', (name, unit, value, previous, text, tone) => {
-  expect(delta({ name, unit, value, previous })).toEqual({ text, tone });
+  const lower_is_better = /bounce|spam/.test(name);
+  expect(delta({ name, unit, value, previous, lower_is_better })).toEqual({ text, tone });
 });
 
 test('no change is claimed without a figure to compare with', () => {
-  expect(delta({ name: 'sent', unit: 'count', value: 5, previous: null })).toBeUndefined();
-  expect(delta({ name: 'sent', unit: 'count', value: 5, previous: 0 })).toBeUndefined();
+  const sends = { name: 'sends', unit: 'count', value: 5, lower_is_better: false } as const;
+  expect(delta({ ...sends, previous: null })).toBeUndefined();
+  expect(delta({ ...sends, previous: 0 })).toBeUndefined();
 });
 
 test('durations are said as people say them', () => {

@@ -23,6 +23,16 @@ test('a silent server makes the figures stale', () => {
   expect(freshness(LIVE, seen(1), 15_000)).toMatchObject({ title: 'Stale', current: false });
 });
 
+test('a server that cannot read its warehouse says so', () => {
+  const state = freshness(
+    LIVE,
+    { ...seen(1), snapshot: snapshot({ problem: 'the warehouse does not answer' }) },
+    10_500,
+  );
+  expect(state).toMatchObject({ title: 'Stale', current: false });
+  expect(state.detail).toContain('The warehouse does not answer; data as of');
+});
+
 test('a lost connection is named with its reason, the wait and the age of what is shown', () => {
   const state = freshness(
     { kind: 'reconnecting', attempt: 2, retryAt: 13_200, reason: 'the connection was lost' },

@@ -12,6 +12,8 @@ export function snapshot(part: Partial<Snapshot> = {}): Snapshot {
     filters: {},
     window_minutes: 15,
     stale_seconds: 1,
+    problem: null,
+    tenants: [],
     kpis: [],
     funnel: [],
     rates: { buckets: [], by_channel: {}, by_provider: {} },

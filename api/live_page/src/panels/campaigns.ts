@@ -2,7 +2,7 @@
 import { h, reconcile, segmented, setAttribute, setText } from '../dom';
 import { count, percent, short } from '../format';
 import { type Actions, frame, type Panel, type View } from '../panel';
-import type { Performance } from '../protocol';
+import type { Performance, TenantRow } from '../protocol';
 
 export type Column =
   | 'name'
@@ -45,12 +45,19 @@ const TITLES: Record<Level, string> = {
 /** What the rows are: the next level down from the filters. */
 export function levelOf({ filters, snapshot }: View): Level {
   if (filters.campaign) return 'variant';
-  return !filters.tenant && snapshot.tenants?.length ? 'tenant' : 'campaign';
+  return !filters.tenant && snapshot.tenants.length > 1 ? 'tenant' : 'campaign';
 }
 
 function rowsOf(level: Level, { snapshot }: View): Performance[] {
-  if (level === 'tenant') return snapshot.tenants ?? [];
+  if (level === 'tenant') return snapshot.tenants.map(tenantRow);
   return level === 'variant' ? snapshot.variants : snapshot.campaigns;
+}
+
+/** What is known of a tenant, as a row of the table. */
+function tenantRow({ tenant, sent }: TenantRow): Performance {
+  const unknown = { delivery_rate: null, open_rate: null, click_rate: null, bounce_rate: null };
+  const uncounted = { delivered: 0, opened: 0, clicked: 0, converted: 0, bounced: 0, aborted: 0 };
+  return { tenant_id: tenant, sent, ...uncounted, ...unknown };
 }
 
 export function nameOf(row: Performance): string {
@@ -117,15 +124,16 @@ export function campaignsPanel(actions: Actions): Panel {
   });
   const rows = h('tbody');
   const empty = h('p', { class: 'empty', hidden: true });
+  const table = h(
+    'table',
+    { class: 'figures campaigns' },
+    h('thead', {}, h('tr', {}, ...heads.map((one) => one.cell))),
+    rows,
+  );
   const scroller = h(
     'div',
     { class: 'scroller', tabindex: 0, role: 'region', 'aria-label': 'Campaigns, table' },
-    h(
-      'table',
-      { class: 'figures campaigns' },
-      h('thead', {}, h('tr', {}, ...heads.map((one) => one.cell))),
-      rows,
-    ),
+    table,
     empty,
   );
   body.append(scroller);
@@ -157,6 +165,7 @@ export function campaignsPanel(actions: Actions): Panel {
     const given = rowsOf(level, view);
     const title = TITLES[level];
     setText(heading, title);
+    setAttribute(table, 'data-level', level);
     setAttribute(scroller, 'aria-label', `${title}, table`);
     setText(heads[0]?.button as Element, title.slice(0, -1));
     for (const { column, cell } of heads) {

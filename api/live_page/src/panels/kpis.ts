@@ -4,6 +4,7 @@ import { h, reconcile, setAttribute, setText, svg } from '../dom';
 import { byUnit, count, delta } from '../format';
 import { frame, type Panel } from '../panel';
 import type { Kpi } from '../protocol';
+import { completeSlots } from '../slots';
 import { Tween } from '../tween';
 
 const WIDTH = 120;
@@ -66,7 +67,7 @@ class Tile {
     );
   }
 
-  update(kpi: Kpi): void {
+  update(kpi: Kpi, complete: number): void {
     this.unit = kpi.unit;
     setText(this.label, kpi.label);
     if (kpi.value === null) setText(this.value, byUnit(null, kpi.unit));
@@ -76,7 +77,7 @@ class Tile {
     setText(this.change, change?.text ?? '');
     setText(this.against, change ? ' against a week ago' : 'nothing to compare with');
     setAttribute(this.delta, 'data-tone', change?.tone ?? 'none');
-    const paths = sparkPaths(kpi.spark);
+    const paths = sparkPaths(kpi.spark.slice(0, complete));
     this.strokePath.setAttribute('d', paths.line);
     this.areaPath.setAttribute('d', paths.area);
   }
@@ -93,6 +94,7 @@ export function kpisPanel(): Panel {
     element,
     update: ({ snapshot }) => {
       caption(`last ${snapshot.window_minutes} min, change against the same time a week ago`);
+      const complete = completeSlots(snapshot);
       reconcile(
         list,
         snapshot.kpis,
@@ -102,7 +104,7 @@ export function kpisPanel(): Panel {
           tiles.set(tile.element, tile);
           return tile.element;
         },
-        (tile, kpi) => tiles.get(tile)?.update(kpi),
+        (tile, kpi) => tiles.get(tile)?.update(kpi, complete),
       );
     },
   };

@@ -12,6 +12,7 @@ import {
 import { h, reconcile, setText } from '../dom';
 import { clock, label, rate } from '../format';
 import { chartFrame, type Panel } from '../panel';
+import { completeSlots, slotSeconds } from '../slots';
 
 interface Series {
   name: string;
@@ -24,6 +25,12 @@ interface Hovered {
 }
 
 const MOST = 8;
+
+function cut(rates: Record<string, number[]>, length: number): Record<string, number[]> {
+  return Object.fromEntries(
+    Object.entries(rates).map(([name, values]) => [name, values.slice(0, length)]),
+  );
+}
 
 /** The biggest series by their sum; the rest become one, so that nothing is left out. */
 export function biggest(rates: Record<string, number[]>, most = MOST): Series[] {
@@ -60,11 +67,13 @@ export function ratesPanel(split: 'channel' | 'provider'): Panel {
     title,
     element: panel.element,
     update: ({ snapshot }) => {
-      const { buckets } = snapshot.rates;
+      // the slot that is still filling would look like a drop
+      const complete = completeSlots(snapshot);
+      const buckets = snapshot.rates.buckets.slice(0, complete);
       const series = biggest(
-        split === 'channel' ? snapshot.rates.by_channel : snapshot.rates.by_provider,
+        cut(split === 'channel' ? snapshot.rates.by_channel : snapshot.rates.by_provider, complete),
       );
-      const seconds = bucketSeconds(buckets);
+      const seconds = slotSeconds(buckets);
       panel.caption(seconds ? `events a second, points of ${seconds} s` : 'events a second');
       reconcile(
         legend,
@@ -103,16 +112,11 @@ export function ratesPanel(split: 'channel' | 'provider'): Panel {
   };
 }
 
-function bucketSeconds(buckets: readonly string[]): number {
-  const [first, second] = buckets;
-  return first && second ? Math.round((Date.parse(second) - Date.parse(first)) / 1000) : 0;
-}
-
 const STEPS = [5, 10, 15, 30, 60, 120, 300, 600, 900];
 
 /** Seconds between two labels of the time axis: at most eight of them, at round times. */
 export function labelStep(buckets: readonly string[]): number {
-  const span = bucketSeconds(buckets) * buckets.length;
+  const span = slotSeconds(buckets) * buckets.length;
   return STEPS.find((step) => span / step <= 8) ?? 3600;
 }
 
@@ -120,7 +124,7 @@ export function labelStep(buckets: readonly string[]): number {
 export function isRound(buckets: readonly string[], i: number): boolean {
   const at = Date.parse(buckets[i] ?? '') / 1000;
   const step = labelStep(buckets);
-  return at % step < Math.max(1, bucketSeconds(buckets));
+  return at % step < Math.max(1, slotSeconds(buckets));
 }
 
 function option(buckets: string[], series: Series[], stacked: boolean): Option {
