@@ -56,7 +56,6 @@ export class Connection {
   private lastHeard = 0;
   private lastPing = 0;
   private open = false;
-  private refused = false;
 
   constructor(
     private filters: Filters,
@@ -79,10 +78,7 @@ export class Connection {
   /** Ask for other filters on the open connection, or with the next one. */
   setFilters(filters: Filters): void {
     this.filters = filters;
-    if (this.refused) {
-      this.refused = false;
-      this.retryNow();
-    } else if (this.open) {
+    if (this.open) {
       this.socket?.send(JSON.stringify({ type: 'filters', ...toRequest(filters) }));
     }
   }
