@@ -22,6 +22,7 @@ from herald.settings import Settings
 from spark_jobs.patterns.facts import Windows
 from spark_jobs.patterns.source import UNTIL, FactConfig, FactReader, offsets_at
 from spark_jobs.sinks.clickhouse import Address
+from spark_jobs.sources.kafka import BrokerError
 
 TENANT = "observed"
 TOPIC = "observed.events"
@@ -183,6 +184,10 @@ def test_instants_wait_for_the_landing_when_it_is_behind(
     )  # fmt: skip
     reader = FactReader(config)
     limit = reader.getDefaultReadLimit()
+    deadline = time.monotonic() + 30
+    while not is_there(reader):
+        assert time.monotonic() < deadline, "the broker does not show its new topic"
+        time.sleep(0.1)
     start = reader.initialOffset()
     until = time.time_ns() // 1_000_000
     assert until - 720_000 < start[UNTIL] <= until - 600_000
@@ -204,6 +209,13 @@ def test_instants_wait_for_the_landing_when_it_is_behind(
     lows, highs = reader.watermarks.read()
     assert set(offsets_at(broker, TOPIC, 0, lows, highs).values()) == {0}
     assert set(offsets_at(broker, TOPIC, ms(NOW) + 86_400_000, lows, highs).values()) == {3}
+
+
+def is_there(reader: FactReader) -> bool:
+    try:
+        return bool(reader.watermarks.read()[1])
+    except BrokerError:
+        return False
 
 
 def test_grid_is_made_of_whole_steps() -> None:
