@@ -67,6 +67,7 @@ def rehearse(
     seconds: Annotated[float, typer.Option(min=0, help="How long it goes on.")] = 120,
     past_minutes: Annotated[float, typer.Option(min=0, max=110, help="Already sent before.")] = 0,
     history_days: Annotated[int, typer.Option(min=0, max=30, help="Quiet days before that.")] = 0,
+    history_rate: Annotated[float, typer.Option(min=0.1, help="Events a second at its peak.")] = 3,
     incident: Annotated[
         str, typer.Option(help="none, silence or bounces, from the start.")
     ] = "none",
@@ -86,7 +87,10 @@ def rehearse(
     rehearser = Rehearser(load_settings(), plan, say=lambda line: typer.echo(line, err=True))
     try:
         produced = rehearser.run(
-            seconds=seconds, past_minutes=past_minutes, history_days=history_days
+            seconds=seconds,
+            past_minutes=past_minutes,
+            history_days=history_days,
+            history_rate=history_rate,
         )
     except (RehearsalError, ValueError) as error:
         fail(str(error))

@@ -13,8 +13,6 @@ from herald.rehearsal.send import HOUR_MS, Plan, Rehearsal, campaign_records, we
 from herald.settings import Settings
 
 STEP_MS = 200
-HISTORY_RATE = 3.0
-"""Events a second at the busiest hour of the history: enough to colour a heat map."""
 
 
 class RehearsalError(Exception):
@@ -55,8 +53,17 @@ class Rehearser:
             }
         )
 
-    def run(self, *, seconds: float, past_minutes: float = 0, history_days: int = 0) -> Produced:
+    def run(
+        self,
+        *,
+        seconds: float,
+        past_minutes: float = 0,
+        history_days: int = 0,
+        history_rate: float = 3.0,
+    ) -> Produced:
         """Produce history, the last minutes as fast as possible, then `seconds` of the present.
+
+        history_rate: events a second at the busiest hour of the history.
 
         Raises:
             RehearsalError: the broker is away or refuses events.
@@ -69,7 +76,7 @@ class Rehearser:
             ) from error
         for key, value in campaign_records(self._plan.tenant, int(time.time() * 1_000)):
             self._producer.produce(self._campaigns, value=value, key=key)
-        history = self._history(history_days)
+        history = self._history(history_days, history_rate)
         show = Rehearsal(self._plan)
         clock = int(time.time() * 1_000 - past_minutes * 60_000)
         # what is produced as fast as possible takes time too: catch up until nothing is left
@@ -89,10 +96,10 @@ class Rehearser:
         self._finish()
         return Produced(history, past, live, round(took, 1))
 
-    def _history(self, days: int) -> int:
+    def _history(self, days: int, rate: float) -> int:
         if not days:
             return 0
-        past = Rehearsal(Plan(self._plan.tenant, HISTORY_RATE, self._plan.seed + 1))
+        past = Rehearsal(Plan(self._plan.tenant, rate, self._plan.seed + 1))
         hour = int(time.time() * 1_000) // HOUR_MS * HOUR_MS
         sent = sum(
             self._send(past, at, at + HOUR_MS, week_share(at))

@@ -26,9 +26,12 @@ interface Hovered {
 
 const MOST = 8;
 
+/** The complete slots. Events before the hand-over name no provider: they are no series of it. */
 function cut(rates: Record<string, number[]>, length: number): Record<string, number[]> {
   return Object.fromEntries(
-    Object.entries(rates).map(([name, values]) => [name, values.slice(0, length)]),
+    Object.entries(rates)
+      .filter(([name]) => name !== '')
+      .map(([name, values]) => [name, values.slice(0, length)]),
   );
 }
 
