@@ -151,7 +151,7 @@ class Api(Login):
 class Landing(Section):
     """The landing job. Changes take effect at its next start."""
 
-    master: str = "local[2]"
+    master: str = Field("local[2,4]", description="Of Spark; local[cores, tries of a task].")
     driver_memory: str = "2g"
     trigger_seconds: float = Field(0.5, ge=0, description="Shortest time between two batches.")
     max_offsets_per_trigger: int = Field(2_400_000, ge=1_000)
@@ -226,6 +226,22 @@ class Alerts(Section):
     mail: Mail = Mail()
 
 
+class Live(Section):
+    """The live page's side of the API. Changes take effect at its next start."""
+
+    poll_seconds: float = Field(
+        0.5, ge=0.1, description="A view is read at most this often, slower when a read is dear."
+    )
+    max_views: int = Field(64, ge=1, description="Different sets of filters at once.")
+    max_clients: int = Field(2_000, ge=1)
+    queue_messages: int = Field(
+        8, ge=1, description="A client that is this many messages behind is dropped."
+    )
+    linger_seconds: float = Field(10.0, ge=0, description="A view nobody watches is kept so long.")
+    connections: int = Field(4, ge=1, description="Reads of the warehouse at once.")
+    session_hours: float = Field(12.0, gt=0, description="How long a sign-in lasts.")
+
+
 class Engine(Section):
     """AnalyticsEngine. The API reads all of it again on SIGHUP, without a restart."""
 
@@ -280,6 +296,7 @@ class Settings(BaseSettings):
     landing: Landing = Landing()
     intake: Intake = Intake()
     alerts: Alerts = Alerts()
+    live: Live = Live()
     engine: Engine = Engine()
     retention: Retention = Retention()
 

@@ -26,6 +26,7 @@ from pyspark.sql.streaming import StreamingQuery
 from herald.settings import Settings, SettingsError, load_settings
 from spark_jobs.jobs.land_range import JOB, RESULT, TaskConfig, land_batches, warm_up
 from spark_jobs.sinks.clickhouse import Address, ClickHouseSink, WarehouseError
+from spark_jobs.sources.checkpoint import SPARK_COMPLAINTS, FolderLock, complaint, set_aside
 from spark_jobs.sources.kafka import BrokerError, Watermarks
 from spark_jobs.sources.plan import PlanConfig, configured
 
@@ -84,7 +85,7 @@ def start_landing(session: SparkSession, settings: Settings) -> StreamingQuery:
         session.readStream.format("herald_ranges")
         .load()
         .writeStream.foreachBatch(partial(land_batch, config=config, progress=progress))
-        .option("checkpointLocation", str(settings.state_dir / "landing" / JOB))
+        .option("checkpointLocation", str(checkpoint_folder(settings)))
         .trigger(processingTime=f"{int(settings.landing.trigger_seconds * 1000)} milliseconds")
         .queryName(JOB)
         .start()
@@ -199,13 +200,38 @@ def run(settings: Settings) -> int:
     except (BrokerError, WarehouseError) as error:
         log("ERROR", "cannot start", reason=str(error))
         return 2
-    heartbeat = heartbeat_file(settings)
-    heartbeat.unlink(missing_ok=True)
     session = build_session(settings)
     _warm(session, config)
+    folder = checkpoint_folder(settings)
+    lock = FolderLock(folder.with_suffix(".lock"))
+    if not _take(lock, stopping):
+        session.stop()
+        return 0
+    if reason := complaint(folder):
+        _set_aside(folder, reason)
+    heartbeat_file(settings).unlink(missing_ok=True)
     query = start_landing(session, settings)
     log("INFO", "landing", servers=config.servers, topics=list(config.topics))
-    return _watch(session, query, stopping, heartbeat)
+    return _watch(session, query, stopping, settings)
+
+
+def _take(lock: FolderLock, stopping: list[int]) -> bool:
+    """Wait, ready to go on at once, while another job uses the checkpoint; False when stopped."""
+    if lock.take():
+        return True
+    log("WARNING", "waits: another landing job of this folder is at work")
+    while not stopping:
+        if lock.take():
+            log("INFO", "takes over")
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _set_aside(folder: Path, reason: str) -> None:
+    """A torn checkpoint must not stop landing for ever: the ledger says where to go on."""
+    kept = set_aside(folder)
+    log("WARNING", "unreadable checkpoint set aside", reason=reason[:300], kept=kept.name)
 
 
 def _check_warehouse(address: Address) -> None:
@@ -226,14 +252,20 @@ def _warm(session: SparkSession, config: TaskConfig) -> None:
     session.range(0, slots, 1, slots).mapInArrow(warm, "id BIGINT").collect()
 
 
+def checkpoint_folder(settings: Settings) -> Path:
+    """Where Spark keeps how far the stream is."""
+    return settings.state_dir / "landing" / JOB
+
+
 def heartbeat_file(settings: Settings) -> Path:
     """Touched every second while the stream runs; `herald status` reads its age."""
     return settings.state_dir / "run" / "landing.heartbeat"
 
 
 def _watch(
-    session: SparkSession, query: StreamingQuery, stopping: list[int], heartbeat: Path
+    session: SparkSession, query: StreamingQuery, stopping: list[int], settings: Settings
 ) -> int:
+    heartbeat = heartbeat_file(settings)
     heartbeat.parent.mkdir(parents=True, exist_ok=True)
     try:
         while not stopping:
@@ -243,6 +275,8 @@ def _watch(
     except (PySparkException, Py4JError, OSError) as error:
         if not stopping:
             log("ERROR", "landing stopped; a restart goes on where it was", reason=_reason(error))
+            if any(words in str(error) for words in SPARK_COMPLAINTS):
+                _set_aside(checkpoint_folder(settings), _reason(error))
             return 1
     if not stopping:
         log("ERROR", "the stream ended by itself")

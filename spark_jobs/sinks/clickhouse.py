@@ -178,7 +178,12 @@ class ClickHouseSink:
         if response.status == 200 and not code:
             return answer
         message = answer[:600].decode("utf-8", "replace").strip()
-        if code in RETRYABLE or response.status in {429, 502, 503, 504}:
+        # a 500 without a code is a proxy's, or a server's that is going down
+        if (
+            code in RETRYABLE
+            or response.status in {429, 502, 503, 504}
+            or (response.status == 500 and not code)
+        ):
             raise _AmbiguousError(message)
         raise WarehouseError(f"{message} (HTTP {response.status}, in {sql[:120]})")
 

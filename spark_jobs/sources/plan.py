@@ -7,6 +7,7 @@ and distribution over executors stay Spark's.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,16 @@ _ARROW = pa.schema(
         ("planned_at_ms", pa.int64()),
         ("end_offset", pa.int64()),
     ]
+)
+
+
+PLAN_TRIES = 10
+PLAN_TRUSTED_SECONDS = 60.0
+"""What was read of the plan is read again after so long: a job may have slept meanwhile."""
+
+_TOO_MANY_JOBS = (
+    "other landing jobs planned first, each time: are several at work on these topics? `herald "
+    "status` shows this platform's"
 )
 
 
@@ -94,10 +105,27 @@ class Ledger:
         )
         return {_range(r).token for r in rows}
 
-    def plan(self, ranges: Sequence[OffsetRange], job: str) -> None:
-        """Write down what will be landed, before anything of it is."""
-        if not ranges:
-            return
+    def planned_ends(self) -> dict[Slot, int]:
+        """First offset of each partition that is not planned yet: what a new plan follows."""
+        rows = self._sink.query(
+            "SELECT topic, `partition`, max(last_offset) + 1 AS next FROM raw.planned_ranges "
+            "WHERE topic IN {topics:Array(String)} GROUP BY topic, `partition`",
+            self._topics,
+        )
+        return {Slot(r["topic"], int(r["partition"])): int(r["next"]) for r in rows}
+
+    def plan(self, ranges: Sequence[OffsetRange], job: str, *, after: str) -> bool:
+        """Write down what will be landed, before anything of it is.
+
+        Args:
+            ranges: new ones, at least one.
+            job: who plans.
+            after: names the state that this plan follows. Of two jobs that follow one state the
+                warehouse takes the first and drops the other as a repetition.
+
+        Returns:
+            Whether these ranges are what follows; False when another job was first.
+        """
         self._sink.insert(
             "raw.planned_ranges",
             pa.table(
@@ -112,8 +140,9 @@ class Ledger:
                     "job": [job] * len(ranges),
                 }
             ),
-            token="plan " + " ".join(r.token for r in ranges[:64]) + f" of {len(ranges)}",
+            token=f"plan after {after}",
         )
+        return ranges[0] in self.planned_from({ranges[0].slot: ranges[0].first})
 
     def _planned(self, condition: str) -> list[OffsetRange]:
         rows = self._sink.query(
@@ -145,6 +174,8 @@ class Planner:
         self._ledger = Ledger(sink, config.topics)
         self._highs: dict[Slot, int] = {}
         self._planned: list[OffsetRange] | None = None
+        self._plan_ends: dict[Slot, int] = {}
+        self._plan_read = 0.0
         self._landed: set[str] = set()
         self._last: tuple[str, list[tuple[OffsetRange, int]]] | None = None
 
@@ -166,18 +197,20 @@ class Planner:
         return {slot.key: max(low, nexts.get(slot, low)) for slot, low in lows.items()}
 
     def latest(self, start: Mapping[str, int], limit: int | None) -> dict[str, int]:
-        """Where the next batch ends."""
+        """Where the next batch ends. Its ranges are written down before this answers."""
         lows, self._highs = self._watermarks.read()
         starts = {slot: start.get(slot.key, low) for slot, low in lows.items()}
-        self._recall(starts)
-        ends = batch_ends(
-            starts,
-            self._highs,
-            limit or sum(self._highs.values()) + 1,
-            self._config.range_offsets,
-            self._planned or [],
-        )
-        return {slot.key: end for slot, end in ends.items()}
+        for _ in range(PLAN_TRIES):
+            ends = batch_ends(
+                starts,
+                self._highs,
+                limit or sum(self._highs.values()) + 1,
+                self._config.range_offsets,
+                self._recall(starts),
+            )
+            if self._write_down(starts, ends):
+                return {slot.key: end for slot, end in ends.items()}
+        raise PlanError(_TOO_MANY_JOBS)
 
     def partitions(
         self, start: Mapping[str, int], end: Mapping[str, int]
@@ -190,22 +223,73 @@ class Planner:
         if self._last is not None and self._last[0] == identity:
             return self._last[1]
         starts = {Slot.of(key): start.get(key, 0) for key in end}
+        ends = {Slot.of(key): offset for key, offset in end.items()}
+        for _ in range(PLAN_TRIES):
+            if self._write_down(starts, ends):
+                break
+        else:
+            raise PlanError(_TOO_MANY_JOBS)
         known = self._recall(starts)
-        now_ms = time.time_ns() // 1_000_000
-        ranges = [
-            part
-            for slot, first in sorted(starts.items())
-            for part in cut(slot, first, end[slot.key], self._config.range_offsets, known, now_ms)
-        ]
-        old = {r.token for r in known}
-        self._ledger.plan([r for r in ranges if r.token not in old], self._config.job)
         todo = [
-            (r, self._highs.get(r.slot, r.last + 1)) for r in ranges if r.token not in self._landed
+            (r, self._highs.get(r.slot, r.last + 1))
+            for r in self._cut(starts, ends, known)
+            if r.token not in self._landed
         ]
         # what was planned before this start can only concern its first batches
-        self._planned = [r for r in known if r.first >= end.get(r.slot.key, 0)]
+        self._planned = [r for r in known if r.first >= ends.get(r.slot, 0)]
         self._last = (identity, todo)
         return todo
+
+    def _cut(
+        self, starts: Mapping[Slot, int], ends: Mapping[Slot, int], known: Sequence[OffsetRange]
+    ) -> list[OffsetRange]:
+        now_ms = time.time_ns() // 1_000_000
+        return [
+            part
+            for slot, first in sorted(starts.items())
+            for part in cut(slot, first, ends[slot], self._config.range_offsets, known, now_ms)
+        ]
+
+    def _write_down(self, starts: Mapping[Slot, int], ends: Mapping[Slot, int]) -> bool:
+        """Plan what is new between starts and ends; False when another job planned first.
+
+        Two jobs at once, by mistake or because a frozen one wakes up, must cut alike, or their
+        ranges overlap under different tokens. Each plan therefore follows a state that both see,
+        and the warehouse takes one plan for each state (docs/decisions/0130).
+        """
+        known = self._recall(starts)
+        if time.monotonic() - self._plan_read > PLAN_TRUSTED_SECONDS:
+            known = self._reread(starts)
+        old = {r.token for r in known}
+        new = [r for r in self._cut(starts, ends, known) if r.token not in old]
+        if not new:
+            return True
+        state = dict(self._plan_ends)
+        for attempt in range(PLAN_TRIES):
+            if self._ledger.plan(new, self._config.job, after=_state_name(state, attempt)):
+                self._planned = [*known, *new]
+                for part in new:
+                    self._plan_ends[part.slot] = max(
+                        self._plan_ends.get(part.slot, 0), part.last + 1
+                    )
+                self._plan_read = time.monotonic()
+                return True
+            self._reread(starts)
+            if self._plan_ends != state:
+                return False
+            # nobody planned: rows were deleted, and the warehouse still knows the old token
+        raise PlanError(
+            "raw.planned_ranges takes no new plan: the warehouse drops it as a repetition, but "
+            "has no other; were rows deleted from it? Give the topic a new name"
+        )
+
+    def _reread(self, starts: Mapping[Slot, int]) -> list[OffsetRange]:
+        """Learn what other jobs planned and landed; every range planned at or after the starts."""
+        self._planned = self._ledger.planned_from(starts)
+        self._plan_ends = self._ledger.planned_ends()
+        self._landed = self._ledger.landed(starts)
+        self._plan_read = time.monotonic()
+        return self._planned
 
     def _recall(self, starts: Mapping[Slot, int]) -> list[OffsetRange]:
         """Read the ledger once, at the start of a query."""
@@ -220,9 +304,14 @@ class Planner:
                         f"{landed}: the warehouse lost rows or was made anew. Remove the "
                         "checkpoint folder and start again: landing then goes on from the ledger"
                     )
-            self._planned = self._ledger.planned_from(starts)
-            self._landed = self._ledger.landed(starts)
+            return self._reread(starts)
         return self._planned
+
+
+def _state_name(ends: Mapping[Slot, int], attempt: int) -> str:
+    text = json.dumps({slot.key: end for slot, end in sorted(ends.items())})
+    name = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return name if attempt == 0 else f"{name} again {attempt}"
 
 
 class RangePartition(InputPartition):
