@@ -24,6 +24,7 @@ from herald.bench.stage import BenchError
 from herald.bench.stats import Trend, trend
 from herald.bench.usage import Meter
 from herald.settings import Settings
+from herald.sources.producer import BulkProducer
 from herald.warehouse.client import connect
 from herald.warehouse.errors import WarehouseDownError
 from infra.local.platform import Platform
@@ -198,13 +199,14 @@ class Lookout:
 
 
 class LandedCount:
-    """How many events the ledger accounts for, since the start of a flow."""
+    """How many events the ledger accounts for, since its making or since ever."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, from_start: bool = False) -> None:
         self._settings = settings
         self._client = connect(settings.warehouse)
         self._before = 0
-        self._before = self.read()
+        if not from_start:
+            self._before = self.read()
 
     def read(self) -> int:
         """Rows stored and dead-lettered of the events topic."""
@@ -311,6 +313,21 @@ def await_landed(landed: LandedCount, expected: int, patience: float = 120.0) ->
         elif time.monotonic() - since > patience:
             raise BenchError(f"landing stands still at {now} of {expected} events")
         time.sleep(0.2)
+
+
+def await_caught_up(settings: Settings, patience: float = 120.0) -> None:
+    """Wait until everything that is in the events topic is landed.
+
+    Raises:
+        BenchError: landing stands still.
+    """
+    topic = settings.kafka.topics.events
+    end = BulkProducer(settings.kafka.servers).end_offsets([topic])[topic]
+    landed = LandedCount(settings, from_start=True)
+    try:
+        await_landed(landed, end, patience)
+    finally:
+        landed.close()
 
 
 def _unseen(source: Producing, lookout: Lookout) -> int:

@@ -18,7 +18,8 @@ PATIENCE_SECONDS = 180.0
 SAMPLE_SECONDS = 0.25
 HOLD_SECONDS = 5.0
 TOLERANCE = 1.25
-"""Lag swings from batch to batch; this much above the highest seen before is the same range."""
+"""Lag swings from batch to batch; so much above the highest seen before is the same range, and so
+is one second of events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def _recover(
     while time.monotonic() < calm:
         before = max(before, source.due() - landed.read())
         time.sleep(SAMPLE_SECONDS)
-    allowed = before * TOLERANCE
+    allowed = max(before * TOLERANCE, source.pace.rate)
     # lag takes a moment to leave its range after the kill, and must not leave it again
     hold = max(HOLD_SECONDS, 2 * allowed / source.pace.rate)
     killed = time.monotonic()

@@ -21,6 +21,7 @@ from herald.simulator.stream import Simulation
 from herald.sources.errors import BrokerDownError
 from herald.sources.producer import BulkProducer
 from herald.sources.sinks import EVENTS, KafkaSink
+from herald.warehouse.client import connect
 from infra.local.environment import child_environment
 from infra.local.ports import free_ports
 from infra.local.secrets import ensure_secrets
@@ -97,6 +98,17 @@ def await_broker(settings: Settings, patience: float = 60.0) -> None:
             time.sleep(0.5)
         else:
             return
+
+
+def await_merges(settings: Settings, patience: float = 60.0) -> None:
+    """Wait until the warehouse merges nothing that an earlier measurement left to it."""
+    deadline = time.monotonic() + patience
+    client = connect(settings.warehouse)
+    while client.query("SELECT count() FROM system.merges").result_rows[0][0]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.5)
+    client.close()
 
 
 def produce(settings: Settings, events: int, seed: int) -> Backlog:
