@@ -35,7 +35,7 @@ SCENES = {
         Scene("busy"),
         Scene("alert"),
         Scene("dark", scheme="dark"),
-        Scene("phone", width=390, height=844, whole=False),
+        Scene("phone", width=390, height=1500, whole=False),
     )
 }
 

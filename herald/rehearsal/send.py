@@ -138,7 +138,6 @@ class Rehearsal:
         self._rng = random.Random(f"{plan.tenant}-{plan.seed}")
         self._due: list[tuple[int, int, bytes, bytes]] = []
         self._number = 0
-        self._weights = [one.weight for one in CAMPAIGNS]
         self._variant = _Choice(VARIANTS)
         self._country = _Choice(COUNTRIES)
         self._provider = {channel: _Choice(options) for channel, options in PROVIDERS.items()}
@@ -156,12 +155,15 @@ class Rehearsal:
             end_ms: first instant after the span.
             share: of the plan's rate, as at night.
         """
-        messages = self._plan.rate * share * (end_ms - start_ms) / 1_000 / EVENTS_PER_MESSAGE
-        count = int(messages) + (self._rng.random() < messages % 1)
-        starts = sorted(start_ms + self._rng.random() * (end_ms - start_ms) for _ in range(count))
+        weights = [one.weight * _wave(i, start_ms, end_ms) for i, one in enumerate(CAMPAIGNS)]
+        busy = sum(weights) / sum(one.weight for one in CAMPAIGNS)
+        messages = self._plan.rate * share * busy * (end_ms - start_ms) / 1_000 / EVENTS_PER_MESSAGE
+        rng = self._rng
+        count = int(messages) + (rng.random() < messages % 1)
+        starts = sorted(start_ms + rng.random() * (end_ms - start_ms) for _ in range(count))
         for start in starts:
             yield from self._happened(int(start))
-            self._begin(int(start))
+            self._begin(int(start), rng.choices(CAMPAIGNS, weights)[0])
         yield from self._happened(end_ms)
 
     def _happened(self, until_ms: int) -> Iterator[tuple[int, bytes]]:
@@ -189,9 +191,8 @@ class Rehearsal:
         self._number += 1
         heapq.heappush(self._due, (int(at), self._number, f"{channel}.{action}".encode(), tail))
 
-    def _begin(self, at: int) -> None:
+    def _begin(self, at: int, campaign: Campaign) -> None:
         rng, plan = self._rng, self._plan
-        campaign = rng.choices(CAMPAIGNS, self._weights)[0]
         channel = campaign.channel
         variant = self._variant.draw(rng)
         provider = self._provider[channel].draw(rng)
@@ -253,6 +254,15 @@ class Rehearsal:
             value = f'{head},"conversion_name":"order",{basket}}}'
             bought = clicked + 8_000 + rng.expovariate(1 / 60_000)
             self._add(bought, channel, "converted", value.encode())
+
+
+def _wave(number: int, start_ms: int, end_ms: int) -> float:
+    """How busy a campaign is in a span: its audience is sent to in waves. 1 over a long time."""
+    period = (290 + 47 * (number % 7)) * 1_000
+    if end_ms - start_ms > period / 4:
+        return 1.0
+    at = ((start_ms + end_ms) / 2 / period + number * 0.37) % 1
+    return 0.55 + 2.15 * exp(-(((at - 0.3) / 0.12) ** 2))
 
 
 def week_share(at_ms: int) -> float:

@@ -61,17 +61,18 @@ function option(cells: [number, number, number][], top: number) {
       axisLabel: { ...axis.axisLabel, interval: 5 },
     },
     yAxis: { ...axis, type: 'category', data: [...DAYS], inverse: true },
+    // one big send must not bleach the rest of the week
     visualMap: {
       show: false,
       min: 0,
-      max: Math.sqrt(top),
+      max: Math.cbrt(top),
       dimension: 3,
       inRange: { color: [colour('land'), colour('scale-low'), colour('scale-high')] },
     },
     series: [
       {
         type: 'heatmap',
-        data: full(cells).map(([day, hour, value]) => [hour, day, value, Math.sqrt(value)]),
+        data: full(cells).map(([day, hour, value]) => [hour, day, value, Math.cbrt(value)]),
         itemStyle: { borderColor: colour('surface'), borderWidth: 2, borderRadius: 4 },
         emphasis: { itemStyle: { borderColor: colour('text'), borderWidth: 1 } },
       },

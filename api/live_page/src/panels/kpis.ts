@@ -93,7 +93,11 @@ export function kpisPanel(): Panel {
     title: 'Key figures',
     element,
     update: ({ snapshot }) => {
-      caption(`last ${snapshot.window_minutes} min, change against the same time a week ago`);
+      const compared = snapshot.kpis.some((kpi) => delta(kpi) !== undefined);
+      const against = compared
+        ? 'change against the same time a week ago'
+        : 'nothing of a week ago to compare with';
+      caption(`last ${snapshot.window_minutes} min, ${against}`);
       const complete = completeSlots(snapshot);
       reconcile(
         list,
