@@ -29,8 +29,6 @@ WEEK_MS = 7 * DAY_MS
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 SEEN_WITHIN_MS = 60_000
-DEFAULT_RATE = 5.0
-"""Events a second of the simulated tenant: a small one, where statistics are hard."""
 DEFAULT_SEEDS = (101, 102, 103)
 """Rules were tuned on seeds 1 to 3, never on these."""
 INCIDENTS_PER_KIND = 2

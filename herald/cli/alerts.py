@@ -121,21 +121,19 @@ def rules(
 
 def evaluate(
     seeds: Annotated[str, typer.Option(help="Comma-separated; not those it was tuned on.")] = "",
-    events_per_second: Annotated[float, typer.Option(min=0.5, help="Of the simulation.")] = 0.0,
+    events_per_second: Annotated[float, typer.Option(min=0.05, help="Of the simulation.")] = 5.0,
     weeks: Annotated[int, typer.Option(min=2, max=8, help="History before the week.")] = 4,
     as_json: Json = False,
 ) -> None:
     """Measure noise on a clean simulated week and recall on planted incidents."""
-    from herald.alerts.evaluate import DEFAULT_RATE, DEFAULT_SEEDS, run_evaluation, table
+    from herald.alerts.evaluate import DEFAULT_SEEDS, run_evaluation, table
     from herald.records import now, write_record
     from herald.settings import load_settings
 
     settings = load_settings()
     chosen = [int(s) for s in seeds.split(",") if s.strip()] or list(DEFAULT_SEEDS)
     started = now()
-    record = run_evaluation(
-        settings.alerts.rules_dir, chosen, events_per_second or DEFAULT_RATE, weeks
-    )
+    record = run_evaluation(settings.alerts.rules_dir, chosen, events_per_second, weeks)
     path = settings.state_dir / "alerts.json"
     write_record(path, command="herald alerts evaluate", started_at=started, **record)
     emit(record if as_json else table(record), as_json=as_json)

@@ -96,11 +96,9 @@ class Planted:
 def plan(options: SimulationOptions) -> list[Planted]:
     """Incidents of the last week (or of a shorter run): none overlaps another, all end in time."""
     rng = np.random.default_rng([options.seed, 0xA1E27])
-    each = options.incidents_per_kind
-    kinds = list(np.repeat(list(HOURS_OF_KIND), each))
-    rng.shuffle(kinds)
-    while any(_family(a) == _family(b) for a, b in pairwise(kinds)) and len(set(kinds)) > 2:
-        rng.shuffle(kinds)  # the same thing twice in a row would be one incident
+    kinds: list[str] = []
+    for _ in range(options.incidents_per_kind):
+        kinds += _shuffled(kinds[-1:], rng)
     begin = max(options.start_ms, options.end_ms - 7 * MS_PER_DAY)
     free = [
         at for at in range(-(-begin // MS_PER_HOUR) * MS_PER_HOUR, options.end_ms, MS_PER_HOUR)
@@ -115,7 +113,7 @@ def plan(options: SimulationOptions) -> list[Planted]:
         channel, provider = targets[int(rng.integers(len(targets)))]
         strength = round(float(rng.uniform(*STRENGTHS.get(kind, (1.0, 1.0)))), 3)
         if starts + lasts < options.end_ms:
-            found.append(Planted(str(kind), channel, provider, starts, starts + lasts, strength))
+            found.append(Planted(kind, channel, provider, starts, starts + lasts, strength))
     return found
 
 
@@ -266,44 +264,69 @@ class Canaries:
         first, self._done_ms = max(block[0], self._done_ms), block[1]
         rng = np.random.default_rng([self.options.seed, 0xCA4A, number])
         every = self.options.canary_minutes * 60_000
-        rows: list[dict[str, Any]] = []
+        moments: list[tuple[int, str, str, int, str, int]] = []
         for at in range(-(-first // every) * every, block[1], every):
             for channel, provider in _CANARY_ROUTES:
-                rows += self._message(at, channel, provider, rng)
-        schema = {
-            "value": pl.Binary, "emit": pl.Int64, "occurred": pl.Int64, "tail": pl.Int32,
-            "user": pl.Int64, "number": pl.Int64, "cell": pl.Int32,
-        }  # fmt: skip
-        return pl.DataFrame(rows, schema=schema)
+                took = int(rng.lognormal(7.6, 0.5))
+                moments += [
+                    (moment, channel, provider, at, action, tail)
+                    for moment, action, tail in self._moments(at, channel, provider, took)
+                ]
+        return self._events(moments, rng)
 
-    def _message(
-        self, at: int, channel: str, provider: str, rng: np.random.Generator
-    ) -> list[dict[str, Any]]:
+    def _moments(
+        self, at: int, channel: str, provider: str, took: int
+    ) -> list[tuple[int, str, int]]:
+        """Time, action and tail of what is heard of one canary; `took` ms to its delivery."""
         if _hits(self.silent, provider, at):
             return []
         code = CHANNELS.index(channel)
-        took = int(rng.lognormal(7.6, 0.5))
-        moments = [(at, "attempted", self.lifecycle.attempted[code])]
-        moments += [(at + 300, "sent", self.lifecycle.sent[code])]
+        moments = [
+            (at, "attempted", int(self.lifecycle.attempted[code])),
+            (at + 300, "sent", int(self.lifecycle.sent[code])),
+        ]
         if not _hits(self.lost, provider, at):
-            moments.append((at + 300 + took, "delivered", self.lifecycle.delivered[code]))
-        rows = []
-        for moment, action, tail in moments:
-            when = np.array([moment])
-            event = {
-                "event_id": uuid7(when, random_bits(rng, 1)).tobytes().decode(),
-                "occurred_at": timestamps(when).tobytes().decode(),
-                "ingested_at": timestamps(when + 120).tobytes().decode(),
-                "source": "herald.simulator", "schema_version": "1.0",
-                "tenant_id": self.options.tenant, "user_id": "canary",
-                "message_id": f"m_canary_{provider}_{at}", "campaign_id": CANARY_CAMPAIGN,
-                "provider": provider, "event_type": f"{channel}.{action}",
-            }  # fmt: skip
-            rows.append(
-                {"value": compact(event).encode(), "emit": moment + 120, "occurred": moment,
-                 "tail": int(tail), "user": 0, "number": -1, "cell": -1}
-            )  # fmt: skip
-        return rows
+            moments.append((at + 300 + took, "delivered", int(self.lifecycle.delivered[code])))
+        return moments
+
+    def _events(
+        self, moments: list[tuple[int, str, str, int, str, int]], rng: np.random.Generator
+    ) -> pl.DataFrame:
+        when = np.array([m[0] for m in moments], dtype=np.int64)
+        ids = uuid7(when, random_bits(rng, len(when)))
+        occurred, ingested = timestamps(when), timestamps(when + 120)
+        values = [
+            compact(
+                {
+                    "event_id": ids[i].tobytes().decode(),
+                    "occurred_at": occurred[i].tobytes().decode(),
+                    "ingested_at": ingested[i].tobytes().decode(),
+                    "source": "herald.simulator", "schema_version": "1.0",
+                    "tenant_id": self.options.tenant, "user_id": "canary",
+                    "message_id": f"m_canary_{provider}_{at}", "campaign_id": CANARY_CAMPAIGN,
+                    "provider": provider, "event_type": f"{channel}.{action}",
+                }
+            ).encode()
+            for i, (_, channel, provider, at, action, _) in enumerate(moments)
+        ]  # fmt: skip
+        return pl.DataFrame(
+            {
+                "value": pl.Series(values, dtype=pl.Binary), "emit": pl.Series(when + 120),
+                "occurred": pl.Series(when),
+                "tail": pl.Series([m[5] for m in moments], dtype=pl.Int32),
+            }
+        ).with_columns(
+            user=pl.lit(0, dtype=pl.Int64), number=pl.lit(-1, dtype=pl.Int64),
+            cell=pl.lit(-1, dtype=pl.Int32),
+        )  # fmt: skip
+
+
+def _shuffled(before: list[str], rng: np.random.Generator) -> list[str]:
+    """Every kind once; never two of a family in a row, which would be one incident."""
+    while True:
+        order = [str(kind) for kind in rng.permutation(list(HOURS_OF_KIND))]
+        if all(_family(a) != _family(b) for a, b in pairwise([*before, *order])):
+            return order
 
 
 def _family(kind: str) -> str:
