@@ -31,6 +31,9 @@ def main() -> int:
         server_header=False,
         log_config=None,
         timeout_graceful_shutdown=10,
+        # compressing a message again for each of a thousand clients would take half a core
+        ws_per_message_deflate=False,
+        ws_max_size=65_536,
     )
     return 0
 

@@ -14,8 +14,9 @@ from prometheus_client import CollectorRegistry
 
 from api import page, problems
 from api.judging import BatchJudge
-from api.routes import alerts, events, health, metrics
-from api.security import MIN_TOKEN
+from api.live_hub import Hub
+from api.routes import alerts, events, health, live, metrics
+from api.security import MIN_TOKEN, Keyring
 from api.telemetry import RequestTelemetry
 from herald.contract.judging import Limits
 from herald.engine.engine import AnalyticsEngine
@@ -56,10 +57,12 @@ def create_app(
         engine = AnalyticsEngine(settings, surface="api", registry=registry)
         app.state.engine = engine
         app.state.intake = IntakeHolder(settings, judge, registry)
+        app.state.live = Hub(settings, registry)
         _reload_on_hangup(engine, reload)
         try:
             yield
         finally:
+            await app.state.live.close()
             await asyncio.to_thread(engine.close)
             await asyncio.to_thread(app.state.intake.close)
 
@@ -71,7 +74,8 @@ def create_app(
         responses=problems.RESPONSES,
         redoc_url=None,
     )
-    app.state.token = token
+    app.state.keyring = Keyring(token)
+    app.state.live_settings = settings.live
     app.state.registry = registry
     app.state.alerts = alerts.Desk(settings)
     app.state.intake_settings = settings.intake
@@ -81,6 +85,7 @@ def create_app(
     app.include_router(metrics.router)
     app.include_router(alerts.router)
     app.include_router(events.router)
+    app.include_router(live.router)
     page.install(app)
     return app
 
