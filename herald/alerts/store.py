@@ -136,6 +136,23 @@ class WarehouseStore:
         alert = self.get(alert_id)
         return self._act(alert, "silenced", by, comment, datetime.now(UTC) + length)
 
+    def resolve(self, alert_id: str) -> Alert:
+        """End it by hand, as for a rule that is gone; what is still wrong opens another one.
+
+        Raises:
+            NoAlertError: there is no such alert.
+        """
+        alert = self.get(alert_id)
+        if not alert.is_open:
+            return alert
+        now = max(datetime.now(UTC), alert.updated_at)
+        done = alert.model_copy(
+            update={"status": "resolved", "resolved_at": now, "updated_at": now, "window_end": now}
+        )
+        self.tell([Transition(transition="resolved", happened_at=now, alert=done)])
+        self.put([done])
+        return done
+
     def silences(self) -> dict[Key, datetime]:
         """Until when each rule and group is silent."""
         rows = self._client.query(

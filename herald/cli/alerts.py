@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     alerts.command("list")(list_alerts)
     alerts.command("ack")(acknowledge)
     alerts.command("silence")(silence)
+    alerts.command("resolve")(resolve)
     alerts.command("test")(try_destinations)
     alerts.command("rules")(rules)
     alerts.command("evaluate")(evaluate)
@@ -53,6 +54,13 @@ def acknowledge(
     """Say that you take care of it."""
     with _store() as store:
         alert = store.acknowledge(alert_id, by or _login(), comment)
+    emit(alert.model_dump(mode="json") if as_json else _row(alert), as_json=as_json)
+
+
+def resolve(alert_id: AlertId, as_json: Json = False) -> None:
+    """End an alert by hand, as for a rule that is gone."""
+    with _store() as store:
+        alert = store.resolve(alert_id)
     emit(alert.model_dump(mode="json") if as_json else _row(alert), as_json=as_json)
 
 

@@ -67,6 +67,10 @@ def simulate(
     malformed: Annotated[float, typer.Option(help="Share of malformed events.")] = 0.001,
     duplicates: Annotated[float, typer.Option(help="Share of redelivered events.")] = 0.002,
     late: Annotated[float, typer.Option(help="Share of late events.")] = 0.003,
+    incidents: Annotated[
+        int, typer.Option(min=0, max=20, help="Of each kind that alerts look for; last week.")
+    ] = 0,
+    canary_minutes: Annotated[int, typer.Option(min=0, help="Canaries so often; 0: none.")] = 0,
     topic: Topic = "",
     json: Json = False,
 ) -> None:
@@ -83,6 +87,7 @@ def simulate(
             events=events or (0 if users else 100_000), users=users, days=days, seed=seed,
             tenant=tenant, end=_instant(end) if end else default_end(), faults=faults,
             malformed_share=malformed, duplicate_share=duplicates, late_share=late,
+            incidents_per_kind=incidents, canary_minutes=canary_minutes,
         )  # fmt: skip
     except ValidationError as error:
         fail("; ".join(_problem(e) for e in error.errors()), code=2)

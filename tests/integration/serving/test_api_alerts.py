@@ -141,6 +141,8 @@ def test_commands_list_acknowledge_and_silence_by_the_first_characters(
     assert json.loads(taken.stdout)["acknowledged_by"] == "ann"
     quiet = herald(served, "silence", alert_id[:12], "--for", "2h", "--json")
     assert json.loads(quiet.stdout)["silenced_until"] is not None
+    ended = herald(served, "resolve", alert_id[:12], "--json")
+    assert json.loads(ended.stdout)["status"] == "resolved"
     wrong = herald(served, "silence", alert_id, "--for", "soon")
     assert (wrong.returncode, "write a whole number" in wrong.stderr) == (2, True)
     missing = herald(served, "ack", "no-such-alert")
