@@ -28,6 +28,8 @@ def clear_raw(client: Client) -> None:
     """Empty every table the raw suites read."""
     for table in ("raw.events", "raw.dead_letters", "raw.landed_ranges", "live.landing_progress"):
         client.command(f"truncate table {table}")
+    for grain in ("second", "minute", "hour"):
+        client.command(f"truncate table live.events_{grain}")
     for table in ("campaigns", "templates", "journeys", "users"):
         client.command(f"truncate table raw.{table}")
 
@@ -78,6 +80,9 @@ BREAK_RAW = (
     " 'push', 'sent', toStartOfHour(now()) - toIntervalHour(2),"
     f" '{TOPIC}', 1, number, now64(3) - toIntervalHour(3) from numbers(1000)",
     "alter table raw.events add column surprise String",
+    # the rollup counted three that were never stored
+    "insert into live.events_hour (bucket_at, tenant_id, events, last_landed_at) values"
+    " (toStartOfHour(now()), 'acme', 3, now64(3) - toIntervalHour(3))",
     # ledger: an overlap, a hole, rows that are nowhere, a backlog
     "insert into raw.landed_ranges (topic, partition, first_offset, last_offset, rows_stored,"
     f" rows_dead_lettered, landed_at) values ('{TOPIC}', 0, 50, 70, 1, 2, now64(3)),"
