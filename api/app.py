@@ -8,16 +8,17 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
 from api import page, problems
 from api.judging import BatchJudge
 from api.live_hub import Hub
-from api.routes import alerts, events, health, live, metrics
+from api.routes import alerts, dead_letters, events, health, live, metrics
 from api.security import MIN_TOKEN, Keyring
 from api.telemetry import RequestTelemetry
+from herald.alerts.telemetry import AlertFigures
 from herald.contract.judging import Limits
 from herald.engine.engine import AnalyticsEngine
 from herald.intake.build import IntakeHolder
@@ -78,6 +79,8 @@ def create_app(
     app.state.live_settings = settings.live
     app.state.registry = registry
     app.state.alerts = alerts.Desk(settings)
+    registry.register(AlertFigures(app.state.alerts.store, HTTPException))
+    app.state.settings = settings
     app.state.intake_settings = settings.intake
     problems.install(app)
     app.add_middleware(RequestTelemetry, registry=registry)
@@ -85,6 +88,7 @@ def create_app(
     app.include_router(metrics.router)
     app.include_router(alerts.router)
     app.include_router(events.router)
+    app.include_router(dead_letters.router)
     app.include_router(live.router)
     page.install(app)
     return app

@@ -164,6 +164,21 @@ class WarehouseStore:
             for rule, tenant, labels, until in rows
         }
 
+    def figures(self) -> tuple[list[tuple[str, str, str, int]], list[tuple[str, str, int]]]:
+        """Open alerts by rule, severity and status; tries to tell by destination and outcome."""
+        opened = self._client.query(
+            "SELECT rule, severity, status, count() FROM live.alerts FINAL "
+            "WHERE status != 'resolved' GROUP BY rule, severity, status"
+        ).result_rows
+        told = self._client.query(
+            "SELECT destination, outcome, count() FROM live.alert_deliveries "
+            "GROUP BY destination, outcome"
+        ).result_rows
+        return (
+            [(str(r), str(v), str(s), int(n)) for r, v, s, n in opened],
+            [(str(d), str(o), int(n)) for d, o, n in told],
+        )
+
     def _act(
         self, alert: Alert, action: str, by: str, comment: str, until: datetime | None
     ) -> Alert:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -96,6 +97,15 @@ def test_wrong_requests_are_problems_that_name_the_field(
 ) -> None:
     document = is_problem(api.request(method, path, json=body), status)
     assert document["detail"]
+
+
+def test_figures_count_open_alerts_when_scraped(api: httpx.Client, alert_id: str) -> None:
+    wanted = 'herald_alerts_open{rule="bounce_rate",severity="info",status="firing"} 1.0'
+    deadline = time.monotonic() + 40
+    # figures of an earlier scrape are kept for a quarter of a minute
+    while wanted not in (text := api.get("/metrics").text):
+        assert time.monotonic() < deadline, text[-2_000:]
+        time.sleep(0.5)
 
 
 def test_alerts_need_the_token(api_url: str) -> None:
