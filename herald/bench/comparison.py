@@ -16,11 +16,12 @@ from herald.bench.stage import BenchError
 from herald.settings import Settings
 from infra.local.environment import child_environment
 
-JOB_SECONDS = 1_800.0
-
 
 def spark_lines(settings: Settings, module: str, *arguments: str) -> Iterator[dict[str, Any]]:
     """What a comparison job prints, line by line, until it ends.
+
+    Its standard input ends when the line after its first is asked for: a job that waits for that
+    runs while the first is looked at.
 
     Raises:
         BenchError: it failed; the message ends with its log.
@@ -30,13 +31,16 @@ def spark_lines(settings: Settings, module: str, *arguments: str) -> Iterator[di
         job = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             env={**os.environ, **child_environment(settings)},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
         )
+        assert job.stdin is not None
         assert job.stdout is not None
         try:
             for line in job.stdout:
                 yield json.loads(line)
+                job.stdin.close()
             code = job.wait(60)
         finally:
             if job.poll() is None:

@@ -74,5 +74,5 @@ def trend(times: Sequence[float], values: Sequence[float]) -> Trend:
         return Trend(slope, 0.0, float(np.ptp(x)))
     alike = min(max(float(rest[1:] @ rest[:-1]) / power, 0.0), 0.99)
     independent = max(len(x) * (1 - alike) / (1 + alike), 3.0)
-    error = math.sqrt(power / (independent - 2) * len(x) / independent / float(x @ x))
+    error = math.sqrt(power / (len(x) - 2) * len(x) / independent / float(x @ x))
     return Trend(slope, error, float(np.ptp(x)))
