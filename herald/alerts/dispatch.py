@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from herald.alerts.destinations import DeliveryError, Destination
+from herald.alerts.destinations import ALL, DeliveryError, Destination
 from herald.alerts.model import Alert, Transition
 from herald.alerts.notice import Notice, group
 from herald.alerts.store import WarehouseStore
@@ -76,7 +77,7 @@ class Dispatcher:
         waiting = self._transitions()
         if not waiting:
             return Round()
-        tried = self._tried()
+        tried = self._tried({t.alert.alert_id for t in waiting})
         silent = self._store.silences()
         counts = dict.fromkeys(("sent", "failed", "suppressed", "gave_up"), 0)
         for destination in self._destinations:
@@ -121,12 +122,24 @@ class Dispatcher:
         return True
 
     def _transitions(self) -> list[Transition]:
-        """What happened within the time in which it is told, and a day more to give it up."""
+        """What some destination was not told yet, of the time in which it is, and a day more."""
         since = datetime.fromtimestamp(self._clock(), UTC) - self._give_up - timedelta(days=1)
         rows = self._client.query(
             "SELECT transition, happened_at, payload FROM live.alert_transitions FINAL "
-            "WHERE happened_at >= {since:DateTime64(3, 'UTC')} ORDER BY happened_at, alert_id",
-            parameters={"since": since},
+            "WHERE happened_at >= {since:DateTime64(3, 'UTC')} AND (alert_id, transition) NOT IN ("
+            "SELECT alert_id, transition FROM live.alert_deliveries "
+            "WHERE outcome IN {done:Array(String)} AND destination IN {names:Array(String)} "
+            "GROUP BY alert_id, transition "
+            "HAVING uniqExact(destination) >= {takers:Map(String, UInt8)}[transition]"
+            ") ORDER BY happened_at, alert_id",
+            parameters={
+                "since": since,
+                "done": list(DONE),
+                "names": [d.name for d in self._destinations],
+                "takers": {
+                    name: sum(name in d.takes for d in self._destinations) for name in sorted(ALL)
+                },
+            },
         ).result_rows
         found = [
             Transition(
@@ -141,13 +154,13 @@ class Dispatcher:
         self._seen = {key: self._seen.get(key, now) for key in keys}
         return found
 
-    def _tried(self) -> dict[tuple[str, str, str], Tried]:
+    def _tried(self, alerts: AbstractSet[str]) -> dict[tuple[str, str, str], Tried]:
         rows = self._client.query(
             "SELECT alert_id, transition, destination, max(attempt), "
             "countIf(outcome IN {done:Array(String)}) > 0, "
             "max(toUnixTimestamp64Milli(attempted_at)) / 1000 FROM live.alert_deliveries "
-            "GROUP BY alert_id, transition, destination",
-            parameters={"done": list(DONE)},
+            "WHERE alert_id IN {alerts:Array(String)} GROUP BY alert_id, transition, destination",
+            parameters={"done": list(DONE), "alerts": sorted(alerts)},
         ).result_rows
         return {(a, t, d): Tried(int(n), bool(done), float(at)) for a, t, d, n, done, at in rows}
 

@@ -262,20 +262,30 @@ def _row(
 
 
 def table(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows to print: one a rule, and their sum."""
+    """Rows to print: one a rule, and their sum. Delays in minutes: median and longest."""
     total = record["summary"]
-    return [
-        *record["rules"],
+    rows = [
         {
-            "rule": f"all, {len(record['seeds'])} seeds",
-            "planted": total["planted"],
-            "found": total["found"],
-            "delay_minutes": "",
-            "longest_delay_minutes": "",
-            "false_in_clean_weeks": len(record["clean"]),
-            "false_in_bad_weeks": len(record["noise"]),
-        },
+            "rule": row["rule"],
+            "planted": row["planted"],
+            "found": row["found"],
+            "delay": "" if row["delay_minutes"] is None else round(row["delay_minutes"]),
+            "longest": "" if row["delay_minutes"] is None else round(row["longest_delay_minutes"]),
+            "false": row["false_in_clean_weeks"],
+            "noise": row["false_in_bad_weeks"],
+        }
+        for row in record["rules"]
     ]
+    last = {
+        "rule": f"{total['recall']:.1%} of {len(record['seeds'])} seeds",
+        "planted": total["planted"],
+        "found": total["found"],
+        "delay": "",
+        "longest": "",
+        "false": len(record["clean"]),
+        "noise": len(record["noise"]),
+    }
+    return [*rows, last]
 
 
 def _parsed(values: Iterable[bytes]) -> pl.DataFrame:
