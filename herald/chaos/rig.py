@@ -15,11 +15,14 @@ from pathlib import Path
 import psutil
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from confluent_kafka import Consumer
+from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
+from herald.chaos.disk import small_disk
 from herald.chaos.producer import EventProducer
 from herald.chaos.proxy import FaultProxy
-from herald.settings import Settings, load_settings
+from herald.settings import ROOT, Settings, load_settings
 from herald.warehouse.client import connect
 from herald.warehouse.errors import WarehouseDownError
 from infra.local.environment import child_environment
@@ -32,7 +35,14 @@ from infra.local.services import build_services
 SERVICES = ("kafka", "warehouse", "valkey")
 POLL_SECONDS = 0.1
 SETTLED_SECONDS = 1.0
-"""Landing has caught up when all that is older than this has landed."""
+"""Landing has caught up when all that is older than this has landed; more on a busy machine."""
+
+STEADY_SECONDS = 5.0
+BUSY_SECONDS = 60.0
+FAKETIME = (
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+)
 
 
 class ChaosError(Exception):
@@ -42,7 +52,9 @@ class ChaosError(Exception):
 class Rig:
     """The platform under attack. Use as a context: it starts everything and ends everything."""
 
-    def __init__(self, settings: Settings, *, rate: int, seed: int) -> None:
+    def __init__(
+        self, settings: Settings, *, rate: int, seed: int, limits_disk: bool = True
+    ) -> None:
         self.platform_settings = settings
         self.proxy = FaultProxy(settings.warehouse.host, settings.warehouse.port)
         self.platform = Platform(
@@ -54,12 +66,17 @@ class Rig:
         self.settings = self.platform.settings
         self.topic = settings.kafka.topics.events
         self.rate, self.seed = rate, seed
+        self.settled_seconds = SETTLED_SECONDS
+        self.disk: Path | None = None
+        self._limits_disk = limits_disk
         self.producer: EventProducer
         self._stack = contextlib.ExitStack()
         self._client: Client | None = None
 
     def __enter__(self) -> Rig:
         try:
+            if self._limits_disk:
+                self.disk = self._stack.enter_context(small_disk(self.settings.state_dir))
             self._stack.enter_context(self.proxy)
             self._stack.callback(self.platform.down)
             self.platform.up([*SERVICES, "landing"])
@@ -90,9 +107,6 @@ class Rig:
 
     def end_offsets(self) -> dict[int, int]:
         """Next offset of each partition, from the broker."""
-        from confluent_kafka import Consumer
-        from confluent_kafka import TopicPartition as KafkaPartition
-
         consumer = Consumer(
             {
                 "bootstrap.servers": self.settings.kafka.servers,
@@ -151,14 +165,32 @@ class Rig:
                 raise ChaosError(f"{what}: not within {seconds:.0f} s; the landing's log:\n{log}")
             time.sleep(POLL_SECONDS)
 
-    def wait_caught_up(self, seconds: float = 180.0) -> None:
-        """Wait until all that was acknowledged `SETTLED_SECONDS` ago has landed."""
+    def learn_steady(self) -> None:
+        """Learn how old events become here before they land, while nothing is wrong."""
+        self.wait_caught_up()
         history = [(time.monotonic(), self.producer.acknowledged)]
+        oldest, until = 0.0, time.monotonic() + STEADY_SECONDS
+        while time.monotonic() < until:
+            covered, now = self.covered(), time.monotonic()
+            history.append((now, self.producer.acknowledged))
+            oldest = max(oldest, now - max((at for at, n in history if n <= covered), default=now))
+            time.sleep(POLL_SECONDS)
+        self.settled_seconds = max(SETTLED_SECONDS, 2 * oldest)
+
+    def wait_caught_up(self, seconds: float = 180.0) -> None:
+        """Wait until all that was acknowledged `settled_seconds` ago has landed.
+
+        A wait that is long already lets events become older: the machine is busy with other work,
+        and what counts, that all of it lands once, is counted afterwards.
+        """
+        began = time.monotonic()
+        history = [(began, self.producer.acknowledged)]
 
         def caught_up() -> bool:
             covered, now = self.covered(), time.monotonic()
             history.append((now, self.producer.acknowledged))
-            settled = [n for at, n in history if at <= now - SETTLED_SECONDS]
+            age = self.settled_seconds * (1 + (now - began) // BUSY_SECONDS)
+            settled = [n for at, n in history if at <= now - age]
             return bool(settled) and covered >= settled[-1]
 
         self.wait("landing caught up", caught_up, seconds)
@@ -218,21 +250,31 @@ class Rig:
             os.killpg(pid, signal.SIGCONT)
 
     @contextlib.contextmanager
-    def second_landing(self, state_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
-        """Another landing job of the same topics, started by mistake."""
+    def own_landing(
+        self, state_dir: Path, log: Path, variables: dict[str, str] | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """A landing job of the same topics beside the supervised one; killed at the end.
+
+        Args:
+            state_dir: where it keeps its checkpoint: the same folder, or as from another machine.
+            log: what it prints.
+            variables: more of its environment.
+        """
         state_dir.mkdir(parents=True, exist_ok=True)
         environment = {
             **os.environ,
             **child_environment(self.settings),
             "HERALD_STATE_DIR": str(state_dir),
             "HERALD_WAREHOUSE__PORT": str(self.proxy.port),
+            **(variables or {}),
         }
-        with (self.settings.state_dir / "log" / "second-landing.log").open("ab") as out:
+        with log.open("ab") as out:
             job = subprocess.Popen(
                 [sys.executable, "-m", "spark_jobs.jobs.land_events"],
                 env=environment,
                 stdout=out,
                 stderr=out,
+                cwd=ROOT,
                 start_new_session=True,
             )
         try:
@@ -241,6 +283,15 @@ class Rig:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(job.pid, signal.SIGKILL)
             job.wait(20)
+
+    @contextlib.contextmanager
+    def without_landing(self) -> Iterator[None]:
+        """The supervised landing is stopped meanwhile."""
+        self.platform.stop("landing")
+        try:
+            yield
+        finally:
+            self.platform.supervisor.call("startProcess", "landing", False)
 
     def add_partitions(self, count: int) -> int:
         """Give the topic more partitions; returns how many it has now."""
@@ -265,6 +316,7 @@ def own_settings(state: Path, base: Settings | None = None, **landing: object) -
         superset={"enabled": False},
         mlflow={"enabled": False},
         api={"enabled": False},
+        alerts={"enabled": False},
         # small ranges: a kill falls between the ranges of a batch, not only between batches
         landing={
             **(base.landing.model_dump() if base else {}),
@@ -273,6 +325,11 @@ def own_settings(state: Path, base: Settings | None = None, **landing: object) -
             **landing,
         },
     )
+
+
+def faketime() -> str:
+    """Path of libfaketime, '' where it is not installed."""
+    return next((path for path in FAKETIME if Path(path).is_file()), "")
 
 
 def _through_proxy(settings: Settings, port: int) -> dict[str, Service]:

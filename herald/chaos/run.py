@@ -5,15 +5,15 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from herald.chaos.control import control_duplicates
 from herald.chaos.count import Comparison, Count
 from herald.chaos.rig import ChaosError, Rig, own_settings
-from herald.chaos.scenarios import Scenario, all_scenarios
+from herald.chaos.scenarios import Scenario, all_scenarios, not_possible
 from herald.settings import Settings
 
 SETTLE_SECONDS = 180.0
@@ -32,6 +32,8 @@ class Blow:
     duplicated: int
     rollup_difference: int
     recovery_seconds: float
+    is_kill: bool = True
+    rollup_at_cut: int = 0
 
 
 def draw(scenarios: Sequence[Scenario], kills: int, seed: int) -> list[Scenario]:
@@ -79,6 +81,8 @@ class Chaos:
             found.duplicated,
             found.rollup_difference,
             round(seconds, 1),
+            scenario.is_kill,
+            found.rollup_at_cut,
         )
         self.blows.append(blow)
         self._say(
@@ -101,10 +105,19 @@ class Chaos:
             producer.resume()
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run found: blows in their order, the control's duplicates, what could not run."""
+
+    blows: list[Blow]
+    control_duplicates: int
+    not_run: dict[str, str]
+
+
 def run_chaos(
     settings: Settings, *, kills: int, seed: int, rate: int, minutes: float, only: str, say: Say
-) -> list[Blow]:
-    """Start a platform of its own, strike until the series or the time ends, and return the blows.
+) -> Outcome:
+    """Start a platform of its own, strike until the series or the time ends, count after each.
 
     Raises:
         ChaosError: no such scenario, or the platform did not come back by itself.
@@ -118,14 +131,19 @@ def run_chaos(
         tempfile.TemporaryDirectory(prefix="herald-chaos-") as folder,
         Rig(own_settings(Path(folder), settings), rate=rate, seed=seed) as rig,
     ):
+        rig.learn_steady()
+        duplicates = control_duplicates(rig)
+        say(f"     at-least-once control: {duplicates} duplicates")
+        not_run = {s.name: why for s in scenarios if (why := not_possible(s, rig))}
+        for name, why in not_run.items():
+            say(f"     {name} is not run: {why}")
         chaos = Chaos(rig, seed, say)
-        rig.wait_caught_up()
-        for scenario in draw(scenarios, kills, seed):
+        for scenario in draw([s for s in scenarios if s.name not in not_run], kills, seed):
             if time.monotonic() > deadline:
                 say(f"time is up after {chaos.kills} kills")
                 break
             chaos.strike(scenario)
-        return chaos.blows
+        return Outcome(chaos.blows, duplicates, not_run)
 
 
 def table(blows: Sequence[Blow]) -> list[dict[str, Any]]:
@@ -148,18 +166,19 @@ def table(blows: Sequence[Blow]) -> list[dict[str, Any]]:
     ]
 
 
-def summary(blows: Sequence[Blow]) -> dict[str, Any]:
-    """The sums of a run."""
-    victims = Counter(b.victim for b in blows)
+def record(outcome: Outcome) -> dict[str, Any]:
+    """Fields of `var/chaos.json`: kills, faults without a kill, and the sums over both."""
+    blows = outcome.blows
     return {
-        "kills": len(blows),
-        "lost": sum(b.lost for b in blows),
-        "duplicated": sum(b.duplicated for b in blows),
-        "rollup_difference": sum(b.rollup_difference for b in blows),
-        "victims": dict(victims),
+        "kills": [asdict(b) for b in blows if b.is_kill],
+        "faults": [asdict(b) for b in blows if not b.is_kill],
+        "not_run": outcome.not_run,
+        "summary": {
+            "kills": sum(b.is_kill for b in blows),
+            "faults": sum(not b.is_kill for b in blows),
+            "lost": sum(b.lost for b in blows),
+            "duplicated": sum(b.duplicated for b in blows),
+            "rollup_difference": sum(b.rollup_difference for b in blows),
+            "control_duplicates": outcome.control_duplicates,
+        },
     }
-
-
-def as_records(blows: Sequence[Blow]) -> list[dict[str, Any]]:
-    """The blows as the record has them."""
-    return [asdict(b) for b in blows]

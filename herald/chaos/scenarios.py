@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import random
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from herald.chaos.disk import filled, why_not
 from herald.chaos.proxy import Fault, Moment, Outcome
-from herald.chaos.rig import ChaosError, Rig
+from herald.chaos.rig import ChaosError, Rig, faketime
 
 STRIKE_SECONDS = 60.0
+START_SECONDS = 180.0
 EVENTS, LEDGER, PLAN = "raw.events", "raw.landed_ranges", "raw.planned_ranges"
 
 Strike = Callable[[Rig, random.Random], float]
@@ -177,7 +180,8 @@ def _checkpoint(damage: Callable[[Path, random.Random], None]) -> Strike:
 
 
 def _delete_checkpoint(folder: Path, _rng: random.Random) -> None:
-    shutil.rmtree(folder)
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _tear_checkpoint(folder: Path, rng: random.Random) -> None:
@@ -198,20 +202,68 @@ def _lose_checkpoint_files(folder: Path, rng: random.Random) -> None:
 def _two_landings(*, shares_folder: bool) -> Strike:
     def strike(rig: Rig, rng: random.Random) -> float:
         folder = rig.settings.state_dir
-        began = time.monotonic()
-        log = rig.settings.state_dir / "log" / "second-landing.log"
-        from_byte = log.stat().st_size if log.is_file() else 0
-        with rig.second_landing(folder if shares_folder else folder / "elsewhere") as job:
-
-            def is_at_work() -> bool:
-                text = log.read_bytes()[from_byte:]
-                return job.poll() is not None or b"batch landed" in text or b"waits" in text
-
-            rig.wait("the second landing to start", is_at_work, 120)
+        log = folder / "log" / "second-landing.log"
+        log.unlink(missing_ok=True)
+        state = folder if shares_folder else folder / "elsewhere"
+        with rig.own_landing(state, log) as job:
+            _wait_at_work(rig, job, log)
             time.sleep(rng.uniform(3.0, 6.0))
-        return began
+        return time.monotonic()
 
     return strike
+
+
+def _wait_at_work(rig: Rig, job: subprocess.Popen[bytes], log: Path) -> None:
+    def is_at_work() -> bool:
+        text = log.read_bytes()
+        if job.poll() is not None:
+            end = text[-1_000:].decode(errors="replace")
+            raise ChaosError(f"the second landing ended by itself:\n{end}")
+        return b"batch landed" in text or b"waits: " in text
+
+    rig.wait("a second landing at work", is_at_work, START_SECONDS)
+
+
+def _clock_jumps(rig: Rig, rng: random.Random) -> float:
+    """Driver, JVM and workers of a landing see a clock that jumps hours to and fro (libfaketime).
+
+    Events of now are then hours in the future of a job whose clock is behind: dead letters.
+    """
+    folder = rig.settings.state_dir
+    log, clock = folder / "log" / "faked-landing.log", folder / "run" / "clock"
+    log.unlink(missing_ok=True)
+    clock.write_text("+0")
+    variables = {
+        "LD_PRELOAD": faketime(),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    with rig.without_landing(), rig.own_landing(folder, log, variables) as job:
+        _wait_at_work(rig, job, log)
+        for jump in rng.sample(["-3h", "+3h", "-26h", "+40d", "-70s"], k=3):
+            clock.write_text(jump)
+            time.sleep(rng.uniform(2.0, 4.0))
+    return time.monotonic()
+
+
+def _full_disk(rig: Rig, rng: random.Random) -> float:
+    """No byte is free for warehouse and checkpoint for some seconds."""
+    if rig.disk is None:
+        raise ChaosError("no small filesystem could be mounted")
+    began = time.monotonic()
+    with filled(rig.disk):
+        time.sleep(rng.uniform(3.0, 8.0))
+    return began
+
+
+def not_possible(scenario: Scenario, rig: Rig) -> str:
+    """Why a scenario cannot run on this machine, '' when it can."""
+    if scenario.strike is _full_disk and rig.disk is None:
+        return why_not() or "mounting a small filesystem was refused"
+    if scenario.strike is _clock_jumps and not faketime():
+        return "libfaketime is not installed (Debian package libfaketime)"
+    return ""
 
 
 def _add_partitions(rig: Rig, rng: random.Random) -> float:
@@ -238,5 +290,7 @@ FAULTS = [
         ("second_landing", "same_folder", _two_landings(shares_folder=True)),
         ("second_landing", "elsewhere", _two_landings(shares_folder=False)),
         ("topic", "partitions_added", _add_partitions),
+        ("warehouse", "full_disk", _full_disk),
+        ("clock", "jumps", _clock_jumps),
     )
 ]

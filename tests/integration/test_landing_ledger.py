@@ -72,10 +72,12 @@ def lander(config: TaskConfig) -> Iterator[Lander]:
     lander.sink.close()
 
 
-def planner(config: TaskConfig, *, size: int = 100, limit: int = 250) -> Planner:
+def planner(
+    config: TaskConfig, *, size: int = 100, limit: int = 250, topic: str = TOPIC
+) -> Planner:
     """A planner as a fresh process would have it."""
-    plan = PlanConfig(config.servers, (TOPIC,), config.warehouse, size, limit, "ledger-test")
-    return Planner(plan, ClickHouseSink(config.warehouse), Watermarks(config.servers, (TOPIC,)))
+    plan = PlanConfig(config.servers, (topic,), config.warehouse, size, limit, "ledger-test")
+    return Planner(plan, ClickHouseSink(config.warehouse), Watermarks(config.servers, (topic,)))
 
 
 def counts(warehouse: Client) -> tuple[int, int]:
@@ -120,6 +122,38 @@ def test_ranges_are_repeated_when_checkpoint_and_half_of_a_batch_are_lost(
     ledger = Ledger(ClickHouseSink(config.warehouse), (TOPIC,))
     assert ledger.next_offsets() == {SLOT: 1_000}
     assert ledger.outstanding() == []
+
+
+def test_two_planners_cut_alike_when_both_see_the_same_state(
+    config: TaskConfig, warehouse: Client
+) -> None:
+    topic = "ledger-test.two"
+    admin = AdminClient({"bootstrap.servers": config.servers})
+    admin.create_topics([NewTopic(topic, 1)])[topic].result(20)
+    producer = Producer({"bootstrap.servers": config.servers})
+    for number in range(200):
+        producer.produce(topic, value=value(number))
+    assert producer.flush(30) == 0
+    both = [planner(config, size=100, limit=limit, topic=topic) for limit in (250, 70)]
+    starts = [one.initial() for one in both]
+    for one, start in zip(both, starts, strict=True):  # both know the same empty plan
+        one._recall({Slot.of(key): offset for key, offset in start.items()})
+    ends = [one.latest(start, n) for one, start, n in zip(both, starts, (170, 70), strict=True)]
+    first, second = (
+        [(r.first, r.last, r.planned_at_ms) for r, _ in one.partitions(start, end)]
+        for one, start, end in zip(both, starts, ends, strict=True)
+    )
+    assert first[: len(second)] == second  # the second took over what the first had planned
+    planned = warehouse.query(
+        f"SELECT first_offset, last_offset FROM raw.planned_ranges WHERE topic = '{topic}' "
+        "ORDER BY first_offset"
+    ).result_rows
+    assert [tuple(row) for row in planned] == [(0, 99)]
+
+    # rows deleted by hand: the old token must not silence the new plan for ever
+    warehouse.command(f"DELETE FROM raw.planned_ranges WHERE topic = '{topic}'")
+    fresh = planner(config, topic=topic)
+    assert fresh.latest(fresh.initial(), 170) == {Slot(topic, 0).key: 100}
 
 
 def test_landing_a_range_again_changes_nothing_when_the_ledger_has_it(
