@@ -130,15 +130,17 @@ class Dispatcher:
             "SELECT alert_id, transition FROM live.alert_deliveries "
             "WHERE outcome IN {done:Array(String)} AND destination IN {names:Array(String)} "
             "GROUP BY alert_id, transition "
-            "HAVING uniqExact(destination) >= {takers:Map(String, UInt8)}[transition]"
+            "HAVING uniqExact(destination) >= transform(transition, {transitions:Array(String)}, "
+            "{takers:Array(UInt32)}, 1)"
             ") ORDER BY happened_at, alert_id",
             parameters={
                 "since": since,
                 "done": list(DONE),
                 "names": [d.name for d in self._destinations],
-                "takers": {
-                    name: sum(name in d.takes for d in self._destinations) for name in sorted(ALL)
-                },
+                "transitions": sorted(ALL),
+                "takers": [
+                    sum(name in d.takes for d in self._destinations) for name in sorted(ALL)
+                ],
             },
         ).result_rows
         found = [
