@@ -61,7 +61,7 @@ export class Chart {
   private scheduled = false;
 
   constructor(
-    element: HTMLElement,
+    private readonly element: HTMLElement,
     onClick?: (params: { name: string; dataIndex: number }) => void,
   ) {
     this.chart = echarts.init(element, null, { renderer: 'canvas' });
@@ -78,11 +78,16 @@ export class Chart {
   }
 
   private redraw(): void {
-    if (!this.build || !this.chart.getWidth()) return;
+    if (!this.build || !this.isShown()) return;
     this.chart.setOption(
       { textStyle: { fontFamily: FONT }, animation: false, ...this.build() },
       { notMerge: false, replaceMerge: ['series'] },
     );
+  }
+
+  /** A chart behind its table has no size, and a map without one cannot be drawn. */
+  private isShown(): boolean {
+    return this.element.clientWidth > 0 && this.element.clientHeight > 0;
   }
 
   private resize(): void {
@@ -90,6 +95,7 @@ export class Chart {
     this.scheduled = true;
     requestAnimationFrame(() => {
       this.scheduled = false;
+      if (!this.isShown()) return;
       this.chart.resize();
       this.redraw();
     });
