@@ -106,7 +106,9 @@ class Producing:
         """Wait until it simulated its events and sends them."""
         while not self._started.wait(0.2):
             if self.process.poll() is not None:
-                raise BenchError(f"the producer ended with {self.process.returncode}; pacer.log")
+                raise BenchError(
+                    f"the producer ended with {self.process.returncode}; its words are in pacer.log"
+                )
 
     def due(self) -> int:
         """Events and canaries that the schedule asks for up to now."""

@@ -44,12 +44,19 @@ def measure_live(
     seconds: float,
     *,
     clients: int = LIVE_CLIENTS,
-    socket: str = SOCKET,
+    lead_seconds: float = CONNECT_SECONDS,
 ) -> Measured:
     """Rows of the live page.
 
     One client in ten shows the whole tenant, which costs the server most and is not timed; the
     others show one of nine campaigns of canaries each.
+
+    Args:
+        platform: with landing and API up.
+        rate: events/s beside the canaries.
+        seconds: that clients watch, from when all are connected.
+        clients: how many.
+        lead_seconds: that they may take to connect; the flow lasts so much longer at most.
 
     Raises:
         BenchError: no client could connect, or nothing was seen.
@@ -59,7 +66,7 @@ def measure_live(
         settings.kafka.servers,
         settings.kafka.topics.events,
         rate,
-        CONNECT_SECONDS + seconds + DRAIN_SECONDS,
+        lead_seconds + seconds + DRAIN_SECONDS,
         canaries=CANARIES_PER_S,
         campaigns=CAMPAIGNS,
         prefix=f"live{time.time_ns() // 1_000_000}",
@@ -67,7 +74,7 @@ def measure_live(
     campaigns = ["", *(f"{pace.prefix}-{n}" for n in range(CAMPAIGNS))]
     with producing(platform, pace) as (source, landed):
         meter = Meter.of(platform, (*SERVICES, "api"), producer=source.process.pid)
-        with _watchers(settings, campaigns, clients, pace.seconds, socket) as processes:
+        with _watchers(settings, campaigns, clients, pace.seconds) as processes:
             ready = [json.loads(_line(process)) for process in processes]
             begun = time.time()
             connected = sum(one["connected"] for one in ready)
@@ -164,7 +171,7 @@ def _measured(
 
 @contextmanager
 def _watchers(
-    settings: Settings, campaigns: list[str], clients: int, seconds: float, socket: str
+    settings: Settings, campaigns: list[str], clients: int, seconds: float
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     shares = [clients // PROCESSES + (n < clients % PROCESSES) for n in range(PROCESSES)]
     processes = []
@@ -172,7 +179,7 @@ def _watchers(
         watch = Watch(
             settings.api.host,
             settings.api.port,
-            socket,
+            SOCKET,
             settings.api.password.get_secret_value(),
             "acme",
             campaigns,

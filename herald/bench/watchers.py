@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 from herald.bench.websocket import Connection, WebSocketError, open_websocket
 
 AT_ONCE = 20
-_SENT = re.compile(rb'"name":\s*"sent"[^{}\[\]]*?"value":\s*([0-9.eE+]+)')
+_SENT = re.compile(rb'"stage":\s*"sent",\s*"value":\s*([0-9.eE+]+)')
 
 
 @dataclass(frozen=True, slots=True)
