@@ -29,8 +29,8 @@ PULSE_SECONDS = 0.2
 SILENCE_SECONDS = 1.0
 """A message goes out this often even when nothing lands: time passes, and silence means trouble."""
 
-BUSY_SHARE = 4
-"""A view is idle at least three quarters of the time, however dear its reads."""
+BUSY_SHARE = 2
+"""A view is idle at least half of the time, however dear its reads."""
 
 SETTLING_READS = 2
 """An insert shows in one rollup before the other, so what was seen to land is read twice."""
@@ -105,7 +105,8 @@ class Channel:
         self._settings = settings
         self._figures = figures
         self._reads = SETTLING_READS
-        self.task = asyncio.create_task(self._poll())
+        self._problem: dict[str, str] = {}
+        self.task = asyncio.create_task(self._run())
 
     @property
     def is_wanted(self) -> bool:
@@ -113,6 +114,13 @@ class Channel:
         if self.watchers or self.waiting:
             self.wanted_at = time.monotonic()
         return time.monotonic() - self.wanted_at <= self._settings.linger_seconds
+
+    async def _run(self) -> None:
+        # the first message is whole; after it, dear reads do not hold up the slots
+        await asyncio.to_thread(self._read_rest)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._poll())
+            both.create_task(self._poll_rest())
 
     async def _poll(self) -> None:
         while True:
@@ -126,21 +134,36 @@ class Channel:
             self._figures.seconds.observe(took)
             await asyncio.sleep(max(self._settings.poll_seconds, BUSY_SHARE * took) - took)
             rest = SILENCE_SECONDS - (time.monotonic() - begun)
-            if rest > 0 and not self._reads:
+            if rest > 0 and not self._reads and self.view.is_settled:
                 try:
                     await asyncio.wait_for(self.landed.wait(), rest)
                 except TimeoutError:
                     continue
 
+    async def _poll_rest(self) -> None:
+        while True:
+            await asyncio.sleep(SILENCE_SECONDS)
+            await asyncio.to_thread(self._read_rest)
+
     def _read(self, landed: bool) -> str:
-        problem = None
+        if not self._guarded("slots", lambda: self.view.refresh(time.time(), landed=landed)):
+            self._reads = SETTLING_READS
+        problem = next(iter(self._problem.values()), None)
+        return self.view.payload(time.time(), problem).decode()
+
+    def _read_rest(self) -> None:
+        self._guarded("rest", lambda: self.view.refresh_rest(time.time()))
+
+    def _guarded(self, what: str, read: Callable[[], None]) -> bool:
+        """Read, or remember why not: the view shows what it knows, and says so."""
         try:
-            self.view.refresh(time.time(), landed=landed)
+            read()
         except EngineError as error:
             self._figures.failures.inc()
-            self._reads = SETTLING_READS
-            problem = str(error)
-        return self.view.payload(time.time(), problem).decode()
+            self._problem[what] = str(error)
+            return False
+        self._problem.pop(what, None)
+        return True
 
     def _publish(self, message: str) -> None:
         self.latest = message

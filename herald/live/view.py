@@ -1,6 +1,7 @@
 """One view of the live page: its window, kept current by small reads, and its snapshots.
 
-Not for several threads at once: whoever owns a view refreshes and reads it in turn.
+`refresh` and `snapshot` are for one thread at a time. `refresh_rest` may run beside them: it reads
+what moves slowly and can be dear, and puts each answer in place at once.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ class LiveView:
         self._window = Window(filters.window)
         self._started = False
         self._older = 1
+        self._unread = SLOTS
         self._landed_ms = 0
         self._as_of: datetime | None = None
         self._uniques: Uniques | None = None
@@ -110,18 +112,33 @@ class LiveView:
         }
 
     def refresh(self, now: float, *, landed: bool = True) -> None:
-        """Read what may have changed.
+        """Read the slots that may have changed.
 
         Args:
             now: Unix seconds.
-            landed: whether anything landed since the last time; the slots are left alone if not.
+            landed: whether anything landed since the last time. If not, only slots that were not
+                read since then are: a late event may lie in any of them.
 
         Raises:
             EngineError: the warehouse does not answer; the view keeps what it knows.
         """
         self._window.advance(now)
-        if landed or not self._started:
+        if landed:
+            self._unread = SLOTS
+        if self._unread > 0 or not self._started:
             self._read_slots(now)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every slot was read since something landed."""
+        return self._started and self._unread <= 0
+
+    def refresh_rest(self, now: float) -> None:
+        """Read what is due of the rest: distinct counts, last week, hours, names, alerts.
+
+        Raises:
+            EngineError: as `refresh`.
+        """
         second = int(now)
         minute = second // 60 * 60
         width = self.filters.window * 60
@@ -130,6 +147,7 @@ class LiveView:
             now, self._names, lambda: {c: n for (_, c), n in read_names(ask, filters).items()}
         )
         self._alerts = kept["alerts"].read(now, self._alerts, lambda: read_alerts(ask, filters))
+        self._as_of = kept["as_of"].read(now, self._as_of, lambda: read_as_of(ask, second))
         self._uniques = kept["uniques"].read(
             now,
             self._uniques,
@@ -139,13 +157,12 @@ class LiveView:
         self._before = kept["before"].read(
             now, self._before, lambda: self._read_before(minute - width - WEEK, minute - WEEK)
         )
-        self._as_of = kept["as_of"].read(now, self._as_of, lambda: read_as_of(ask, second))
 
     def _read_slots(self, now: float) -> None:
         window = self._window
         end = window.last + 1
         if not self._started:
-            spans = [(window.first, end)]
+            recent, spans = end, [(window.first, end)]
         else:
             recent = max(window.first, int((now - RECENT_SECONDS) // window.seconds))
             spans = [(recent, end), *window.rotating(self._older, recent)]
@@ -155,6 +172,8 @@ class LiveView:
         # late events lie anywhere: as many older slots at a tick as there is time for
         each = (time.perf_counter() - begun) / len(slots)
         self._older = max(1, min(SLOTS, int(BUDGET_SECONDS / each)))
+        # what is recent is read every time, so it says nothing about the others
+        self._unread -= sum(1 for slot in slots if slot < recent)
         window.replace(slots, rows)
         self._landed_ms = max(self._landed_ms, landed_ms)
         self._started = True
