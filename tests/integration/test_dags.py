@@ -133,8 +133,13 @@ def test_marts_are_built_behind_gates(bag: dict[str, Any]) -> None:
 def test_replay_is_dry_when_nothing_is_chosen(bag: dict[str, Any]) -> None:
     assert bag["dags"]["dead_letters__replay__manual"]["params"] == {
         "class": "",
+        "field": "",
+        "topic": "",
+        "tenant": "",
         "since": "",
+        "until": "",
         "fix_up": "",
+        "limit": 1_000_000,
         "dry_run": True,
     }
 

@@ -20,9 +20,11 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from herald.dead_letters.browse import one, page, summarize
+from herald.dead_letters.replay import replay
+from herald.dead_letters.selection import LetterId, Selection
 from herald.settings import Settings, Topics
 from herald.warehouse.client import connect
-from herald.warehouse.dead_letters import Selection, replay, show, summarize
 from herald.warehouse.errors import WarehouseDownError
 from infra.local.environment import child_environment
 from infra.local.platform import Platform
@@ -247,7 +249,9 @@ def test_dead_letters_reach_table_and_topic_when_events_are_refused(
         "unknown_event_type": 1,
         "timestamp_in_future": 1,
     }
-    [shown] = show(warehouse, Selection("invalid_utf8", topic=rig.topics.events), 5)
+    [listed] = page(warehouse, Selection("invalid_utf8", topic=rig.topics.events)).letters
+    shown = one(warehouse, LetterId.parse(listed["id"]))
+    assert shown is not None
     assert shown["value"] == '{"tenant_id":"\\xff"}'
     messages = read_topic(rig, rig.topics.dead_letters, len(BAD))
     headers = [dict(m.headers()) for m in messages]
@@ -271,14 +275,14 @@ def read_topic(rig: Rig, topic: str, at_least: int) -> list[Any]:
 
 
 def test_replay_lands_repaired_letters_once_when_it_is_run_twice(
-    rig: Rig, warehouse: Client
+    rig: Rig, warehouse: Client, valkey: str
 ) -> None:
     selection = Selection("wrong_type", "tenant_id", rig.topics.events)
-    fix = """replaceOne(value, '"tenant_id":7', '"tenant_id":"landing-test"')"""
-    arguments = (warehouse, rig.settings.kafka.servers, selection)
+    fix = '$ ~> | $ | {"tenant_id": "landing-test"} |'
+    arguments = (warehouse, rig.settings, selection)
     dry = replay(*arguments, fix_up=fix, dry_run=True)
     assert (dry.selected, dry.sent) == (1, 0)
-    assert '"tenant_id":"landing-test"' in dry.examples[0]
+    assert '"tenant_id":"landing-test"' in dry.examples[0].after
     first = replay(*arguments, fix_up=fix)
     second = replay(*arguments, fix_up=fix)
     assert (first.sent, second.sent, second.already_replayed) == (1, 0, 1)

@@ -1,0 +1,1 @@
+"""Events that were refused: looked at, mended, and sent again, each once."""
