@@ -39,10 +39,6 @@ SETTLED_SECONDS = 1.0
 
 STEADY_SECONDS = 5.0
 BUSY_SECONDS = 60.0
-FAKETIME = (
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
-)
 
 
 class ChaosError(Exception):
@@ -325,11 +321,6 @@ def own_settings(state: Path, base: Settings | None = None, **landing: object) -
             **landing,
         },
     )
-
-
-def faketime() -> str:
-    """Path of libfaketime, '' where it is not installed."""
-    return next((path for path in FAKETIME if Path(path).is_file()), "")
 
 
 def _through_proxy(settings: Settings, port: int) -> dict[str, Service]:

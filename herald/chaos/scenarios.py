@@ -12,10 +12,11 @@ from pathlib import Path
 
 from herald.chaos.disk import filled, why_not
 from herald.chaos.proxy import Fault, Moment, Outcome
-from herald.chaos.rig import ChaosError, Rig, faketime
+from herald.chaos.rig import ChaosError, Rig
 
 STRIKE_SECONDS = 60.0
 START_SECONDS = 180.0
+CLOCK = Path(__file__).parent / "clock"
 EVENTS, LEDGER, PLAN = "raw.events", "raw.landed_ranges", "raw.planned_ranges"
 
 Strike = Callable[[Rig, random.Random], float]
@@ -225,24 +226,22 @@ def _wait_at_work(rig: Rig, job: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def _clock_jumps(rig: Rig, rng: random.Random) -> float:
-    """Driver, JVM and workers of a landing see a clock that jumps hours to and fro (libfaketime).
+    """The Python processes of a landing see a clock that jumps hours to and fro.
 
-    Events of now are then hours in the future of a job whose clock is behind: dead letters.
+    Planner and workers stamp and judge by it. Events of now are hours in the future of a job whose
+    clock is behind: dead letters.
     """
     folder = rig.settings.state_dir
-    log, clock = folder / "log" / "faked-landing.log", folder / "run" / "clock"
+    log, clock = folder / "log" / "shifted-landing.log", folder / "run" / "clock"
     log.unlink(missing_ok=True)
-    clock.write_text("+0")
-    variables = {
-        "LD_PRELOAD": faketime(),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_CACHE_DURATION": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+    clock.write_text("0")
+    variables = {"PYTHONPATH": str(CLOCK), "CHAOS_CLOCK": str(clock)}
     with rig.without_landing(), rig.own_landing(folder, log, variables) as job:
         _wait_at_work(rig, job, log)
-        for jump in rng.sample(["-3h", "+3h", "-26h", "+40d", "-70s"], k=3):
-            clock.write_text(jump)
+        for hours in rng.sample([-3, 3, -26, 24 * 40, -0.02], k=3):
+            draft = clock.with_suffix(".new")
+            draft.write_text(str(hours * 3_600))
+            draft.replace(clock)
             time.sleep(rng.uniform(2.0, 4.0))
     return time.monotonic()
 
@@ -261,8 +260,6 @@ def not_possible(scenario: Scenario, rig: Rig) -> str:
     """Why a scenario cannot run on this machine, '' when it can."""
     if scenario.strike is _full_disk and rig.disk is None:
         return why_not() or "mounting a small filesystem was refused"
-    if scenario.strike is _clock_jumps and not faketime():
-        return "libfaketime is not installed (Debian package libfaketime)"
     return ""
 
 
