@@ -136,11 +136,13 @@ class FactReader(DataSourceStreamReader):
         """A task for each partition with new records, one for the instants."""
         begin, until = start.get(UNTIL, 0), end[UNTIL]
         parts: list[InputPartition] = [FactPartition(None, begin, until)]
+        lows = {} if start == {**end, UNTIL: begin} else self.watermarks.read()[0]
         for key, stop in end.items():
             if key == UNTIL:
                 continue
             slot = Slot.of(key)
-            first = start.get(key, stop)
+            # a partition that is new begins at its begin; what expired is gone for alerts only
+            first = max(start.get(key, 0), lows.get(slot, 0))
             if stop > first:
                 part = OffsetRange(slot.topic, slot.partition, first, stop - 1)
                 parts.append(FactPartition(part, begin, until))

@@ -104,12 +104,24 @@ def test_batch_takes_what_there_is_and_shares_its_limit() -> None:
 
 
 def test_partitions_are_a_range_each_and_one_for_the_instants() -> None:
-    reader = FactReader(config())
-    parts = reader.partitions({UNTIL: 60_000, "t/0": 5}, {UNTIL: 120_000, "t/0": 9, "t/1": 3})
+    class Known(FactReader):
+        @property
+        def watermarks(self) -> Any:
+            return self
+
+        def read(self, partition: Any = None) -> Any:
+            return super().read(partition) if partition else (slots(p0=0, p2=70), {})
+
+    reader = Known(config())
+    start = {UNTIL: 60_000, "t/0": 5, "t/2": 50}
+    parts = reader.partitions(start, {UNTIL: 120_000, "t/0": 9, "t/1": 3, "t/2": 80})
     assert all(isinstance(p, FactPartition) for p in parts)
     ranges = [p.part for p in parts if isinstance(p, FactPartition)]
-    # a partition that is new to the checkpoint begins where it was found
-    assert ranges == [None, OffsetRange("t", 0, 5, 8)]
+    # the second partition is new, and some of the third has expired
+    assert ranges == [
+        None, OffsetRange("t", 0, 5, 8), OffsetRange("t", 1, 0, 2), OffsetRange("t", 2, 70, 79),
+    ]  # fmt: skip
+    assert len(reader.partitions(start, {**start, UNTIL: 120_000})) == 1
     (batch,) = reader.read(parts[0])
     assert batch.schema.names == [c.split()[0] for c in SCHEMA.split(", ")]
     assert batch.column("from_ms").to_pylist() == [60_000]
