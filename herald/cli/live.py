@@ -69,7 +69,7 @@ def rehearse(
     history_days: Annotated[int, typer.Option(min=0, max=30, help="Quiet days before that.")] = 0,
     history_rate: Annotated[float, typer.Option(min=0.1, help="Events a second at its peak.")] = 3,
     incident: Annotated[
-        str, typer.Option(help="none, silence or bounces, from the start.")
+        str, typer.Option(help="none, silence or bounces; began in the last third of the past.")
     ] = "none",
     seed: int = 7,
     as_json: Json = False,
@@ -83,7 +83,9 @@ def rehearse(
 
     if incident not in INCIDENTS:
         fail(f"--incident {incident!r}: no such incident; known: {', '.join(INCIDENTS)}", code=2)
-    plan = Plan(tenant, rate, seed, incident, int(time.time() * 1_000))
+    # a third of what is already past was disturbed too, so that rules with a long window see it
+    begun = int(time.time() * 1_000 - past_minutes * 20_000)
+    plan = Plan(tenant, rate, seed, incident, begun)
     rehearser = Rehearser(load_settings(), plan, say=lambda line: typer.echo(line, err=True))
     try:
         produced = rehearser.run(
