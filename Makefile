@@ -14,7 +14,7 @@ SECRETS := git ls-files -z -- ':!.secrets.baseline' | xargs -0 $(BIN)/detect-sec
 MEASURED := COVERAGE_FILE=$(CURDIR)/var/coverage/data COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml
 
 .PHONY: help setup demo up down status logs doctor test lint format types unit web integration e2e \
-	coverage bench lock docs clean
+	chaos chaos-tests coverage bench lock docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,7 @@ test: setup ## everything that must pass: lint, types, unit, integration, end to
 	@$(MAKE) --no-print-directory web
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory integration
+	@$(MAKE) --no-print-directory chaos-tests
 	@$(MAKE) --no-print-directory e2e
 	@$(MAKE) --no-print-directory coverage
 
@@ -80,6 +81,10 @@ integration: setup ## tests against the real components
 	@mkdir -p var/coverage
 	$(MEASURED) $(BIN)/coverage run -m pytest tests/integration --durations=15
 
+chaos-tests: setup ## tests that kill each part of the platform once
+	@mkdir -p var/coverage
+	$(MEASURED) $(BIN)/coverage run -m pytest tests/chaos --durations=5
+
 e2e: setup ## tests of the whole platform
 	@mkdir -p var/coverage
 	$(MEASURED) $(BIN)/coverage run -m pytest tests/e2e --durations=10
@@ -89,6 +94,10 @@ coverage: setup ## combine what the suites measured; fail under 90%
 	@$(MEASURED) $(BIN)/coverage json -q -o var/coverage.json
 	@$(BIN)/python tests/coverage_by_package.py var/coverage.json
 	@$(MEASURED) $(BIN)/coverage report --skip-covered --fail-under=90 | tail -n 40
+
+chaos: setup ## kill parts of a platform, then fuzz: make chaos N=200 SEED=1 FUZZ=1000000
+	@$(HERALD) chaos --kills $(or $(N),20) --seed $(or $(SEED),1)
+	@$(HERALD) chaos --fuzz $(or $(FUZZ),1000000) --seed $(or $(SEED),1)
 
 bench: setup ## measure landing against its limit and a plain consumer
 	@$(HERALD) bench landing

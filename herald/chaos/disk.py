@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-SIZE_GIB = 4
+SIZE_MIB = 4_096
 FOLDERS = ("clickhouse", "landing")
 """Of the state folder: data of the warehouse, checkpoint of the landing."""
 
@@ -23,10 +23,10 @@ def why_not() -> str:
 
 
 @contextlib.contextmanager
-def small_disk(state_dir: Path) -> Iterator[Path | None]:
+def small_disk(state_dir: Path, size_mib: int = SIZE_MIB) -> Iterator[Path | None]:
     """Mount it below the state folder and link the folders to it; None where that is refused."""
     place = state_dir / "disk"
-    if why_not() or not _mount(state_dir / "disk.img", place):
+    if why_not() or not _mount(state_dir / "disk.img", place, size_mib):
         yield None
         return
     try:
@@ -39,10 +39,10 @@ def small_disk(state_dir: Path) -> Iterator[Path | None]:
         subprocess.run(["umount", "-l", str(place)], check=False, capture_output=True)
 
 
-def _mount(image: Path, place: Path) -> bool:
+def _mount(image: Path, place: Path, size_mib: int) -> bool:
     place.mkdir(parents=True)
     with image.open("wb") as file:
-        file.truncate(SIZE_GIB * 1024**3)
+        file.truncate(size_mib * 1024**2)
     commands = (
         ["mkfs.ext4", "-q", "-m", "0", str(image)],
         ["mount", "-o", "loop", str(image), str(place)],

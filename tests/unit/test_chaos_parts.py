@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import random
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from herald.chaos.disk import filled, small_disk, why_not
 from herald.chaos.fuzz import fuzzed_events, mutate_bytes
 from herald.chaos.producer import event
 from herald.chaos.proxy import Fault, FaultProxy
 from herald.chaos.run import Blow, Outcome, draw, record, table
-from herald.chaos.scenarios import all_scenarios
+from herald.chaos.scenarios import CLOCK, all_scenarios
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 VICTIMS = {"driver", "worker", "warehouse", "kafka", "valkey"}
@@ -180,3 +186,31 @@ def test_proxy_closes_the_connection_when_the_warehouse_is_away(
         pytest.raises((http.client.HTTPException, OSError)),
     ):
         post(proxy, "raw.events")
+
+
+def test_disk_is_full_when_filled_and_free_again_afterwards(tmp_path: Path) -> None:
+    with small_disk(tmp_path, 32) as place:
+        if place is None:  # no right to mount here: said, not hidden
+            assert why_not() or not (tmp_path / "clickhouse").exists()
+            return
+        file = tmp_path / "clickhouse" / "part"
+        with filled(place), pytest.raises(OSError, match="No space left"):
+            file.write_bytes(bytes(1_000_000))
+        assert file.write_bytes(bytes(1_000_000)) == 1_000_000
+    assert not list(place.iterdir())
+
+
+def test_clock_of_a_process_jumps_when_the_file_says_so(tmp_path: Path) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("-7200")
+    code = "import time; print(time.time(), time.time_ns() // 10**9)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(CLOCK), "CHAOS_CLOCK": str(clock)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds, whole = map(float, done.stdout.split())
+    assert abs(seconds - whole) <= 1
+    assert -7_260 < seconds - time.time() < -7_190
