@@ -28,7 +28,7 @@ from herald.alerts.destinations import destinations
 from herald.alerts.dispatch import Dispatcher
 from herald.alerts.judge import Judge
 from herald.alerts.model import instant
-from herald.alerts.observations import MAX_USERS, WarehouseObservations
+from herald.alerts.observations import WarehouseObservations
 from herald.alerts.rules import OverMessaging, Rule, RuleError, evaluation_step_ms, load_rules
 from herald.alerts.store import WarehouseStore
 from herald.settings import Settings, SettingsError, load_settings
@@ -138,7 +138,8 @@ class Batches:
         """Keep users over the line, then judge the instants of the batch."""
         started = time.perf_counter()
         least = min((r.threshold for r in self._lines.values()), default=0)
-        rows = found.filter((f.col("rule") == "") | (f.col("sends") >= least)).take(MAX_USERS)
+        # all of it: a partition that is not computed would not commit its state
+        rows = found.filter((f.col("rule") == "") | (f.col("sends") >= least)).collect()
         users = [
             r for r in rows if r["rule"] in self._lines
             and r["sends"] >= self._lines[r["rule"]].threshold
@@ -156,7 +157,7 @@ class Batches:
                 time.sleep(pause)
             else:
                 break
-        if judged is None or newest is None:
+        if judged is None or newest is None or not (judged.rules or users):
             return
         log(
             "ERROR" if judged.failed else "INFO",
