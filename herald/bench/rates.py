@@ -156,8 +156,9 @@ def recovery_measured(found: list[Recovery], rate: float) -> Measured:
     slowest = max(found, key=lambda r: r.seconds)
     each = ", ".join(f"{r.victim} {r.seconds:.1f} s" for r in found)
     detail = (
-        f"longest of: {each}; from SIGKILL of the service with its children until lag was back in "
-        f"the range of the steady seconds before, for good, at {rate:.0f} events/s; events that "
+        f"longest of: {each}; from SIGKILL of the service with its children until events due "
+        "after it have landed and lag is in the range of the steady seconds before, at "
+        f"{rate:.0f} events/s; events that "
         "were due and could not be produced count as lag"
     )
     return Measured(

@@ -63,7 +63,9 @@ def test_clients_count_canaries_when_the_live_page_is_watched(flowing: Platform)
 
 
 def test_lag_returns_when_landing_is_killed(flowing: Platform) -> None:
-    found = run_recoveries(flowing, 200, victims=["landing"], settle=1, steady=3, pool=5_000)
+    found = run_recoveries(
+        flowing, 200, victims=["landing"], settle=1, steady=3, within=20, pool=5_000
+    )
     measured = recovery_measured(found, 200)
     assert measured.rows[0].value == pytest.approx(found[0].seconds, abs=0.01)
     assert found[0].seconds > 0
