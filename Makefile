@@ -99,8 +99,8 @@ chaos: setup ## kill parts of a platform, then fuzz: make chaos N=200 SEED=1 FUZ
 	@$(HERALD) chaos --kills $(or $(N),20) --seed $(or $(SEED),1)
 	@$(HERALD) chaos --fuzz $(or $(FUZZ),1000000) --seed $(or $(SEED),1)
 
-bench: setup ## measure landing against its limit and a plain consumer
-	@$(HERALD) bench landing
+bench: setup ## measure every row side by side (about 25 minutes) and write the page
+	@$(HERALD) bench all; measured=$$?; $(HERALD) bench page && exit $$measured
 
 lock: setup ## recompile the lock files of the environments
 	@cd infra/requirements && for env in app warehouse airflow superset tools; do \

@@ -26,7 +26,7 @@ class Recovery:
 
     Attributes:
         victim: the service that got SIGKILL with all of its children.
-        seconds: from the kill until events that were due after it had landed, lag back in its range.
+        seconds: from the kill until events due after it had landed, lag back in its range.
         lag_before: highest lag of the steady seconds before the kill, events.
         lag_most: highest lag after it, events.
         curve: (seconds since the kill, lag) while it lasted.
