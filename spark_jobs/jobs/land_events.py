@@ -78,6 +78,10 @@ def start_landing(session: SparkSession, settings: Settings) -> StreamingQuery:
         settings.landing.range_offsets,
         settings.landing.max_offsets_per_trigger,
         JOB,
+        settings.landing.min_offsets_per_trigger,
+        # a trigger of 0 asks again at once; a batch still takes some time
+        max(settings.landing.trigger_seconds, 0.5),
+        settings.landing.slow_insert_seconds,
     )
     session.dataSource.register(configured(plan))
     progress = Progress(config.warehouse)

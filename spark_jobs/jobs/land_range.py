@@ -116,6 +116,7 @@ class Lander:
             for r in parsed.rejections
         ]
         parse = time.perf_counter()
+        self.sink.take_pushbacks()  # of a try that failed
         self._write(part, records, parsed, letters)
         insert = time.perf_counter()
         landed = Landed(
@@ -164,6 +165,12 @@ class Lander:
         known = name in times and parsed.table.num_rows > 0
         bounds = pc.min_max(parsed.table[name]).as_py() if known else {"min": None, "max": None}
         stamp = pa.timestamp("ms", tz="UTC")
+        pushbacks, code = self.sink.take_pushbacks()
+        # the planner makes the next batches smaller; nearly always there is nothing to say
+        pressure = {
+            "pushbacks": pa.array([min(pushbacks, 65_535)], pa.uint16()),
+            "pushback_code": pa.array([code], pa.uint16()),
+        }
         self.sink.insert(
             "raw.landed_ranges",
             pa.table(
@@ -181,6 +188,7 @@ class Lander:
                     "insert_seconds": pa.array([landed.insert_seconds], pa.float64()),
                     "job": [JOB],
                     "landed_at": pa.array([time.time_ns() // 1_000_000], stamp),
+                    **(pressure if pushbacks else {}),
                 }
             ),
             token=f"ledger {part.token}",

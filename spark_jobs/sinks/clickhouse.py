@@ -20,6 +20,10 @@ from spark_jobs.sources.ranges import OffsetRange
 RETRYABLE = frozenset({159, 164, 202, 203, 209, 210, 236, 241, 242, 252, 279, 319, 394, 425, 999})
 """ClickHouse errors that pass: time-out, too many queries, memory, parts, shutting down."""
 
+TOO_MANY_PARTS = 252
+OVERLOADED = frozenset({202, 241, TOO_MANY_PARTS})
+"""Of these, what says that it has too much to do: queries, memory, parts."""
+
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
 TIMEOUT_SECONDS = 120.0
 
@@ -30,6 +34,10 @@ class WarehouseError(Exception):
 
 class _AmbiguousError(Exception):
     """No answer, or one that does not say whether the rows were written."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,7 @@ class ClickHouseSink:
         self._address = address
         self._sleep = sleep
         self._connection: http.client.HTTPConnection | None = None
+        self._pushbacks = (0, 0)
 
     def insert(
         self,
@@ -128,6 +137,11 @@ class ClickHouseSink:
             self.close()
             return False
 
+    def take_pushbacks(self) -> tuple[int, int]:
+        """How often it was overloaded since this was last asked, and the last error; 0, 0."""
+        found, self._pushbacks = self._pushbacks, (0, 0)
+        return found
+
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
@@ -147,6 +161,8 @@ class ClickHouseSink:
                 return self._once(sql, body, settings)
             except _AmbiguousError as error:
                 self.close()
+                if error.code in OVERLOADED:
+                    self._pushbacks = (self._pushbacks[0] + 1, error.code)
                 if pause is None:
                     raise WarehouseError(
                         f"warehouse at {self._address.host}:{self._address.port}: no usable "
@@ -184,7 +200,7 @@ class ClickHouseSink:
             or response.status in {429, 502, 503, 504}
             or (response.status == 500 and not code)
         ):
-            raise _AmbiguousError(message)
+            raise _AmbiguousError(message, code)
         raise WarehouseError(f"{message} (HTTP {response.status}, in {sql[:120]})")
 
     def _connect(self) -> http.client.HTTPConnection:

@@ -20,6 +20,7 @@ from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxRows
 
 from spark_jobs.sinks.clickhouse import Address, ClickHouseSink
 from spark_jobs.sources.kafka import Watermarks
+from spark_jobs.sources.pressure import RECENT_SECONDS, Bounds, Load, Throttle
 from spark_jobs.sources.ranges import OffsetRange, PlanError, Slot, batch_ends, cut
 
 SCHEMA = (
@@ -58,6 +59,9 @@ class PlanConfig:
     range_offsets: int
     max_offsets: int
     job: str
+    min_offsets: int = 50_000
+    trigger_seconds: float = 0.5
+    slow_insert_seconds: float = 5.0
 
 
 class Ledger:
@@ -178,6 +182,16 @@ class Planner:
         self._plan_read = 0.0
         self._landed: set[str] = set()
         self._last: tuple[str, list[tuple[OffsetRange, int]]] | None = None
+        self._sink = sink
+        self._throttle = Throttle(
+            Bounds(
+                config.max_offsets,
+                config.min_offsets,
+                config.trigger_seconds,
+                config.slow_insert_seconds,
+            )
+        )
+        self._begun: float | None = time.monotonic() - RECENT_SECONDS
 
     def initial(self) -> dict[str, int]:
         """Where a query without a checkpoint begins: where the ledger ends.
@@ -200,11 +214,13 @@ class Planner:
         """Where the next batch ends. Its ranges are written down before this answers."""
         lows, self._highs = self._watermarks.read()
         starts = {slot: start.get(slot.key, low) for slot, low in lows.items()}
+        self._feel_pressure(starts)
+        most = min(limit or self._throttle.limit, self._throttle.limit)
         for _ in range(PLAN_TRIES):
             ends = batch_ends(
                 starts,
                 self._highs,
-                limit or sum(self._highs.values()) + 1,
+                most,
                 self._config.range_offsets,
                 self._recall(starts),
             )
@@ -238,7 +254,25 @@ class Planner:
         # what was planned before this start can only concern its first batches
         self._planned = [r for r in known if r.first >= ends.get(r.slot, 0)]
         self._last = (identity, todo)
+        self._begun = time.monotonic()
         return todo
+
+    def _feel_pressure(self, starts: Mapping[Slot, int]) -> None:
+        """Learn from the batch that has just ended, or at the start from the last minute.
+
+        A batch of less than two intervals, with nothing to recover from, costs no question.
+        """
+        if self._begun is None:
+            return
+        seconds = time.monotonic() - self._begun
+        self._begun = None
+        if self._throttle.wants(seconds):
+            since = time.time_ns() // 1_000_000 - int(seconds * 1_000)
+            waiting = sum(self._highs.get(slot, 0) > start for slot, start in starts.items())
+            self._throttle.observe(
+                Load.read(self._sink, self._config.topics, since, seconds),
+                waiting * self._config.range_offsets,
+            )
 
     def _cut(
         self, starts: Mapping[Slot, int], ends: Mapping[Slot, int], known: Sequence[OffsetRange]
