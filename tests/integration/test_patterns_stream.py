@@ -218,6 +218,7 @@ def told(hook: Receiver, rule: str) -> list[tuple[str, str]]:
     return [(b["event"], b["idempotency_key"]) for b in hook.bodies if b["rule"] == rule]
 
 
+@pytest.mark.timeout(600)  # two starts of Spark on a busy machine
 def test_one_alert_opens_and_resolves_when_the_job_is_killed_within_the_window(
     rig: Rig, hook: Receiver, warehouse: Client
 ) -> None:
