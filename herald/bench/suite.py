@@ -168,7 +168,10 @@ class Suite:
             raise BenchError(f"dbt build failed:\n{(built.stdout or '')[-1_500:]}")
         self.platform.up(["api"])
         requests = API_REQUESTS if not self.plan.seconds else 200
-        return Measured([run_api_bench(self.platform.settings, requests)], {})
+        try:
+            return Measured([run_api_bench(self.platform.settings, requests)], {})
+        finally:
+            self.platform.stop("api")  # what follows has the cores to itself
 
     def _visible(self) -> Measured:
         self._up("landing")
@@ -190,9 +193,11 @@ class Suite:
     def _live(self) -> Measured:
         self._up("landing", "api")
         rate = self.plan.rate or RECOVERY_RATE
-        return measure_live(
-            self.platform, rate, self.plan.long(LIVE_SECONDS), clients=self.plan.clients
-        )
+        seconds = self.plan.long(LIVE_SECONDS)
+        try:
+            return measure_live(self.platform, rate, seconds, clients=self.plan.clients)
+        finally:
+            self.platform.stop("api")
 
     def _recovery(self) -> Measured:
         self._up("landing")
