@@ -64,10 +64,12 @@ function option(cells: [number, number, number][], top: number) {
     // one big send must not bleach the rest of the week
     visualMap: {
       show: false,
-      min: 0,
+      // an hour without a message has the colour of empty land
+      min: Math.min(1, Math.cbrt(top)),
       max: Math.cbrt(top),
       dimension: 3,
-      inRange: { color: [colour('land'), colour('scale-low'), colour('scale-high')] },
+      inRange: { color: [colour('scale-low'), colour('scale-high')] },
+      outOfRange: { color: [colour('land')] },
     },
     series: [
       {
