@@ -6,7 +6,7 @@ import { DEFAULT_LAYOUT, keyMove, readingOrder, readLayout } from '../src/layout
 import { ordered, safeLink } from '../src/panels/alerts';
 import { failing, failureLevel, sorted } from '../src/panels/campaigns';
 import { ribbon } from '../src/panels/funnel';
-import { full } from '../src/panels/hours';
+import { darkest, full } from '../src/panels/hours';
 import { sparkPaths } from '../src/panels/kpis';
 import { intensity, measure, mix } from '../src/panels/map';
 import { biggest, isRound, labelStep } from '../src/panels/rates';
@@ -129,6 +129,12 @@ test('the week has every hour', () => {
   const cells = full([[6, 23, 4]]);
   expect(cells).toHaveLength(168);
   expect(cells.at(-1)).toEqual([6, 23, 4]);
+});
+
+test('three big hours do not bleach the week', () => {
+  expect(darkest([9_000, 8_000, 7_000, 50, 40, 30])).toBe(50);
+  expect(darkest([5])).toBe(5);
+  expect(darkest([])).toBe(1);
 });
 
 test('a stored layout counts only when it has exactly these panels in the grid', () => {

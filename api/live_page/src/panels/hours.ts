@@ -19,7 +19,7 @@ export function hoursPanel(): Panel {
     update: ({ snapshot }) => {
       panel.caption('messages sent in the last 7 days, UTC');
       const cells = snapshot.hours;
-      const top = Math.max(...cells.map(([, , value]) => value), 1);
+      const top = darkest(cells.map(([, , value]) => value));
       chart ??= new Chart(panel.canvas);
       chart.draw(() => option(cells, top));
       const [day, hour, most] = cells.reduce((best, cell) => (cell[2] > best[2] ? cell : best), [
@@ -61,12 +61,11 @@ function option(cells: [number, number, number][], top: number) {
       axisLabel: { ...axis.axisLabel, interval: 5 },
     },
     yAxis: { ...axis, type: 'category', data: [...DAYS], inverse: true },
-    // one big send must not bleach the rest of the week
     visualMap: {
       show: false,
       // an hour without a message has the colour of empty land
-      min: Math.min(1, Math.cbrt(top)),
-      max: Math.cbrt(top),
+      min: Number.MIN_VALUE,
+      max: Math.sqrt(top),
       dimension: 3,
       inRange: { color: [colour('scale-low'), colour('scale-high')] },
       outOfRange: { color: [colour('land')] },
@@ -74,12 +73,26 @@ function option(cells: [number, number, number][], top: number) {
     series: [
       {
         type: 'heatmap',
-        data: full(cells).map(([day, hour, value]) => [hour, day, value, Math.cbrt(value)]),
+        data: full(cells).map(([day, hour, value]) => [
+          hour,
+          day,
+          value,
+          Math.sqrt(Math.min(value, top)),
+        ]),
         itemStyle: { borderColor: colour('surface'), borderWidth: 2, borderRadius: 4 },
         emphasis: { itemStyle: { borderColor: colour('text'), borderWidth: 1 } },
       },
     ],
   };
+}
+
+/**
+ * The count from which on an hour is as dark as it gets: that of the fourth busiest. One big send
+ * would bleach the rest of the week.
+ */
+export function darkest(values: readonly number[]): number {
+  const falling = [...values].sort((a, b) => b - a);
+  return Math.max(1, falling[3] ?? falling[0] ?? 1);
 }
 
 /** Every cell of the week; those without a message are zero. */
