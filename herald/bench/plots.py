@@ -10,6 +10,7 @@ import matplotlib as mpl
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 Points = Sequence[Mapping[str, Any]]
 
@@ -27,17 +28,18 @@ STYLE: dict[Any, Any] = {
         color=["#2f6fab", "#d9822b", "#3d9970", "#a64d79", "#7a7a7a", "#b5a20d"]
     ),
 }
+THOUSANDS = StrMethodFormatter("{x:,.0f}")
 STAGES = ("fetch_us", "parse_us", "insert_client_us", "insert_server_us", "merges_us")
 STAGE_NAMES = {
     "fetch_us": "fetch",
     "parse_us": "parse and validate",
     "insert_client_us": "insert: client",
     "insert_server_us": "insert: warehouse",
-    "merges_us": "merges and the rest of the warehouse",
+    "merges_us": "warehouse: merges, rest",
 }
 
 
-def svg(draw: Callable[[Axes], None], *, width: float = 7.0, height: float = 3.2) -> str:
+def svg(draw: Callable[[Axes], None], *, width: float = 8.0, height: float = 3.2) -> str:
     """A figure of one pair of axes as SVG text; sizes in inches."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -45,6 +47,11 @@ def svg(draw: Callable[[Axes], None], *, width: float = 7.0, height: float = 3.2
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "herald bench page"})
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _legend(axes: Axes) -> None:
+    """Beside the plot, where it hides nothing."""
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def drains(rates: Mapping[str, float]) -> str:
@@ -57,6 +64,7 @@ def drains(rates: Mapping[str, float]) -> str:
         axes.invert_yaxis()
         axes.margins(x=0.15)
         axes.set_xlabel("events a second")
+        axes.xaxis.set_major_formatter(THOUSANDS)
 
     return svg(draw, height=0.5 * len(rates) + 0.8)
 
@@ -69,6 +77,7 @@ def lag(points: Points) -> str:
         axes.set_ylim(bottom=0)
         axes.set_xlabel("seconds")
         axes.set_ylabel("events not landed")
+        axes.yaxis.set_major_formatter(THOUSANDS)
 
     return svg(draw)
 
@@ -86,7 +95,7 @@ def visible(points: Points) -> str:
         axes.set_ylim(bottom=0)
         axes.set_xlabel("events a second")
         axes.set_ylabel("produced to visible, s")
-        axes.legend(frameon=False)
+        _legend(axes)
 
     return svg(draw)
 
@@ -104,7 +113,8 @@ def ways(points: Points) -> str:
             axes.bar(places, list(found.values()), wide, label=stage)
         axes.set_xticks(range(len(names)), [name.replace("_", " ") for name in names])
         axes.set_ylabel("events a second")
-        axes.legend(frameon=False)
+        axes.yaxis.set_major_formatter(THOUSANDS)
+        _legend(axes)
 
     return svg(draw)
 
@@ -122,7 +132,7 @@ def cost(points: Points, kind: str, by: str, label: str) -> str:
             floor = [low + value for low, value in zip(floor, values, strict=True)]
         axes.set_xlabel(label)
         axes.set_ylabel("µs of CPU an event")
-        axes.legend(frameon=False)
+        _legend(axes)
 
     return svg(draw)
 
@@ -140,7 +150,7 @@ def by_rate(points: Points) -> str:
             floor = [low + value for low, value in zip(floor, values, strict=True)]
         axes.set_xlabel("events a second")
         axes.set_ylabel("µs of CPU an event")
-        axes.legend(frameon=False)
+        _legend(axes)
 
     return svg(draw)
 
@@ -155,6 +165,7 @@ def recovery(points: Points) -> str:
         axes.set_ylim(bottom=0)
         axes.set_xlabel("seconds since the kill")
         axes.set_ylabel("events not landed")
-        axes.legend(frameon=False)
+        axes.yaxis.set_major_formatter(THOUSANDS)
+        _legend(axes)
 
     return svg(draw)
