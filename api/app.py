@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from api import page, problems
 from api.judging import BatchJudge
+from api.landing_figures import LandingFigures
 from api.live_hub import Hub
 from api.routes import alerts, dead_letters, events, health, live, metrics
 from api.security import MIN_TOKEN, Keyring
@@ -52,6 +53,8 @@ def create_app(
         )
     registry = CollectorRegistry()
     judge = BatchJudge(Limits.of(settings.landing))
+    figures = LandingFigures(settings)
+    registry.register(figures)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -66,6 +69,7 @@ def create_app(
             await app.state.live.close()
             await asyncio.to_thread(engine.close)
             await asyncio.to_thread(app.state.intake.close)
+            await asyncio.to_thread(figures.close)
 
     app = FastAPIOffline(
         title="Herald",
