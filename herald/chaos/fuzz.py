@@ -25,7 +25,7 @@ from herald.settings import Settings
 MUTATED_SHARE = 100
 """One event in so many is mutated."""
 
-STALL_SECONDS = 180.0
+STALL_SECONDS = 300.0
 _HOSTILE = (
     b"\x00", b"\xff\xfe", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\\u0000", b"\\ud800", b"\r\n",
     b"\n", b'"', b"\\", b"{", b"}", b"[[[[", b"1e999", b"-0", b"NaN", b"null", b'":"', b",",

@@ -173,7 +173,7 @@ class Rig:
             time.sleep(POLL_SECONDS)
         self.settled_seconds = max(SETTLED_SECONDS, 2 * oldest)
 
-    def wait_caught_up(self, seconds: float = 180.0) -> None:
+    def wait_caught_up(self, seconds: float = 300.0) -> None:
         """Wait until all that was acknowledged `settled_seconds` ago has landed.
 
         A wait that is long already lets events become older: the machine is busy with other work,

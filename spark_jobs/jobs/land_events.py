@@ -30,6 +30,9 @@ from spark_jobs.sources.checkpoint import SPARK_COMPLAINTS, FolderLock, complain
 from spark_jobs.sources.kafka import BrokerError, Watermarks
 from spark_jobs.sources.plan import PlanConfig, configured
 
+QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""No optimising compiler and no parallel collector for a driver that does next to nothing."""
+
 
 def log(level: str, message: str, **facts: Any) -> None:
     """One JSON line on stderr; nothing personal goes in."""
@@ -63,6 +66,8 @@ def build_session(settings: Settings) -> SparkSession:
         builder = builder.master(settings.landing.master).config(
             "spark.driver.memory", settings.landing.driver_memory
         )
+        # Spark moves a row a range: what counts is a quick start and cores left to the workers
+        builder = builder.config("spark.driver.extraJavaOptions", QUICK_JVM)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     return session
