@@ -73,7 +73,7 @@ export class Dashboard {
       h(
         'footer',
         { class: 'foot' },
-        'Counts are exact and settle as late events arrive. Times are on your clock unless they say UTC.',
+        'Counts are exact and settle as late events arrive; unique ones are estimates, to about 1%. Times are on your clock unless they say UTC.',
       ),
       this.polite,
       this.urgent,

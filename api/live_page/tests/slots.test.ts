@@ -15,9 +15,13 @@ const slots = (seconds: number) => ({
 test('the slot that fills, and the one whose events still land, are not drawn', () => {
   const rates = slots(15);
   expect(slotSeconds(rates.buckets)).toBe(15);
-  expect(completeSlots({ rates, sent_at: '2026-11-24T12:14:50Z' })).toBe(59);
-  expect(completeSlots({ rates, sent_at: '2026-11-24T12:14:46Z' })).toBe(58);
-  expect(completeSlots({ rates: slots(1), sent_at: '2026-11-24T12:01:00Z' })).toBe(58);
+  expect(completeSlots({ rates, sent_at: '2026-11-24T12:14:50Z', stale_seconds: 0.9 })).toBe(59);
+  expect(completeSlots({ rates, sent_at: '2026-11-24T12:14:46Z', stale_seconds: 0.9 })).toBe(58);
+  expect(completeSlots({ rates, sent_at: '2026-11-24T12:14:50Z', stale_seconds: 4 })).toBe(58);
+  expect(completeSlots({ rates, sent_at: '2026-11-24T12:14:50Z', stale_seconds: 900 })).toBe(59);
+  expect(
+    completeSlots({ rates: slots(1), sent_at: '2026-11-24T12:01:00Z', stale_seconds: null }),
+  ).toBe(58);
 });
 
 test('the table shows tenants, campaigns or variants: the next level down', () => {
