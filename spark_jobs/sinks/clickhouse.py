@@ -17,8 +17,10 @@ import pyarrow as pa
 from herald.settings import Warehouse
 from spark_jobs.sources.ranges import OffsetRange
 
-RETRYABLE = frozenset({159, 164, 202, 203, 209, 210, 236, 241, 242, 252, 279, 319, 394, 425, 999})
-"""ClickHouse errors that pass: time-out, too many queries, memory, parts, shutting down."""
+RETRYABLE = frozenset(
+    {159, 164, 202, 203, 209, 210, 236, 241, 242, 243, 252, 279, 319, 394, 425, 999}
+)
+"""ClickHouse errors that pass: time-out, too many queries, memory, disk, parts, shutting down."""
 
 TOO_MANY_PARTS = 252
 OVERLOADED = frozenset({202, 241, TOO_MANY_PARTS})

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
+import pyarrow as pa
 import pytest
 
 from herald.chaos.disk import filled, small_disk, why_not
@@ -24,6 +25,7 @@ from herald.chaos.producer import event
 from herald.chaos.proxy import Fault, FaultProxy
 from herald.chaos.run import Blow, Outcome, draw, record, table
 from herald.chaos.scenarios import CLOCK, all_scenarios
+from spark_jobs.sinks.clickhouse import Address, ClickHouseSink
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 VICTIMS = {"driver", "worker", "warehouse", "kafka", "valkey"}
@@ -163,6 +165,21 @@ def test_proxy_gives_an_error_when_asked_and_waits_when_nothing_was_struck(
     proxy.disarm()
     assert post(proxy, "raw.events") == (200, None)
     assert len(warehouse.seen) == 2
+
+
+@pytest.mark.parametrize(("code", "times"), [(0, 2), (243, 3), (252, 1)])
+def test_landing_tries_again_when_the_proxy_gives_errors_that_pass(
+    proxy: FaultProxy, warehouse: Warehouse, code: int, times: int
+) -> None:
+    proxy.arm(Fault("raw.events", "before", outcome="error", times=times, code=code))
+    pauses: list[float] = []
+    sink = ClickHouseSink(
+        Address("127.0.0.1", proxy.port, False, "writer", ""), sleep=pauses.append
+    )
+    sink.insert("raw.events", pa.table({"a": [1]}), token="t")
+    sink.close()
+    assert len(pauses) == times
+    assert len(warehouse.seen) == 1
 
 
 def test_proxy_acts_beside_the_insert_when_the_moment_is_during(proxy: FaultProxy) -> None:
