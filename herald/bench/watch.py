@@ -132,7 +132,13 @@ def _measured(
 ) -> Measured:
     took, missing = found
     if not took:
-        raise BenchError("no client saw a canary: are the rollups filled, the filters honoured?")
+        messages = sum(client["messages"] for client in seen)
+        counted = sum(bool(client["counts"]) for client in seen)
+        raise BenchError(
+            f"no client saw a canary of the measured seconds: {connected} clients read {messages} "
+            f"messages, {counted} of them counted an earlier canary, {missing} canaries missing; "
+            "landing or the live page is seconds behind, or the run too short"
+        )
     dropped = sum(bool(client["dropped"]) for client in seen)
     p50, p99 = percentile(took, 0.5), percentile(took, 0.99)
     messages = sum(client["messages"] for client in seen)
