@@ -45,7 +45,7 @@ def control_duplicates(rig: Rig) -> int:
                     job = _start(rig, proxy.port)
             return _count(rig)
         finally:
-            job.kill()
+            job.terminate()
             job.wait(20)
 
 
