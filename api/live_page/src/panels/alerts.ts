@@ -87,7 +87,8 @@ export function alertsPanel(actions: Actions): Panel {
     if (alert.status === 'acknowledged')
       about.push(`acknowledged by ${alert.acknowledged_by || 'somebody'}`);
     const target = safeLink(alert.runbook);
-    if (alert.runbook && !target) about.push(alert.runbook);
+    if (alert.runbook && !target)
+      about.push(`runbook ${alert.runbook.replace(/^.*\/|\.md$/g, '')}`);
     if (alert.silenced_until) about.push(`silenced until ${clock(alert.silenced_until, false)}`);
     setText(item.querySelector('.alert-about span') as Element, about.join(' · '));
     const link = item.querySelector('a') as HTMLAnchorElement;

@@ -64,8 +64,8 @@ function option(cells: [number, number, number][], top: number) {
     visualMap: {
       show: false,
       // an hour without a message has the colour of empty land
-      min: Number.MIN_VALUE,
-      max: Math.sqrt(top),
+      min: 1,
+      max: Math.max(2, Math.sqrt(top)),
       dimension: 3,
       inRange: { color: [colour('scale-low'), colour('scale-high')] },
       outOfRange: { color: [colour('land')] },
