@@ -100,6 +100,35 @@ class Valkey(Section):
     password: SecretStr = SecretStr("")
 
 
+class Lake(Section):
+    """Iceberg tables in S3. With `embedded`, Herald runs the S3 server (SeaweedFS) itself.
+
+    The catalog is a database of `postgres`, unless `catalog_uri` names another: a SQLAlchemy
+    address (`sqlite:////data/lake.db`) or an Iceberg REST catalog (`https://catalog.example`).
+    """
+
+    embedded: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 8693
+    internal_ports: tuple[Port, Port, Port, Port, Port, Port, Port] = Field(
+        (8694, 8695, 8696, 8697, 8698, 8699, 8700),
+        description="Of the embedded server: master, volume, filer and their gRPC, S3's gRPC.",
+    )
+    endpoint: str = Field("", description="Of an S3 server that is not embedded, with scheme.")
+    region: str = "us-east-1"
+    bucket: str = "herald-lake"
+    access_key: SecretStr = SecretStr("")
+    secret_key: SecretStr = SecretStr("")
+    catalog_uri: SecretStr = SecretStr("")
+    sync_rows: int = Field(500_000, ge=1_000, description="Rows of a commit, about: its memory.")
+    keep_snapshots_days: int = Field(7, ge=0, description="Older snapshots are expired.")
+
+    @property
+    def url(self) -> str:
+        """Address of the S3 server."""
+        return self.endpoint or f"http://{self.host}:{self.port}"
+
+
 class Login(Section):
     """A service with a page and an administrator."""
 
@@ -289,6 +318,7 @@ class Settings(BaseSettings):
     warehouse: Warehouse = Warehouse()
     postgres: Postgres = Postgres()
     valkey: Valkey = Valkey()
+    lake: Lake = Lake()
     airflow: Airflow = Airflow()
     superset: Superset = Superset()
     mlflow: Mlflow = Mlflow()

@@ -47,7 +47,7 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(state_dir: Path, _own_environment: None) -> Settings:
     """Test settings: free ports for every service, generated secrets."""
     ensure_secrets(state_dir)
-    ports = iter(free_ports(9))
+    ports = iter(free_ports(17))
     return load_settings(
         environment="test",
         state_dir=state_dir,
@@ -55,6 +55,7 @@ def settings(state_dir: Path, _own_environment: None) -> Settings:
         warehouse={"port": next(ports)},
         postgres={"port": next(ports)},
         valkey={"port": next(ports)},
+        lake={"port": next(ports), "internal_ports": [next(ports) for _ in range(7)]},
         airflow={"port": next(ports)},
         superset={"port": next(ports)},
         mlflow={"port": next(ports)},
@@ -88,6 +89,13 @@ def valkey(platform: Platform) -> str:
     """URL of a running Valkey."""
     platform.up(["valkey"])
     return valkey_service.url(platform.settings.valkey)
+
+
+@pytest.fixture(scope="session")
+def lake(platform: Platform) -> Settings:
+    """Settings of a running lake: S3 server and catalog."""
+    platform.up(["lake"])
+    return platform.settings
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from psycopg import sql
 from herald.settings import Postgres, Settings
 from infra.local.service import PlatformError
 
-DATABASES = ("airflow", "superset", "mlflow", "mlflow_auth")
+DATABASES = ("airflow", "superset", "mlflow", "mlflow_auth", "lake")
 
 
 def _binaries() -> Path:

@@ -22,6 +22,8 @@ GENERATED: Mapping[tuple[str, str], Callable[[], str]] = {
     ("warehouse", "reader_password"): lambda: secrets.token_hex(16),
     ("postgres", "password"): lambda: secrets.token_hex(16),
     ("valkey", "password"): lambda: secrets.token_hex(16),
+    ("lake", "access_key"): lambda: secrets.token_hex(10),
+    ("lake", "secret_key"): lambda: secrets.token_hex(20),
     ("airflow", "password"): lambda: secrets.token_hex(12),
     ("airflow", "jwt_secret"): lambda: secrets.token_hex(32),
     ("airflow", "fernet_key"): _fernet_key,

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from herald.settings import ROOT, Settings
-from infra.local import airflow, applications, kafka, postgres, valkey, warehouse
+from infra.local import airflow, applications, kafka, lake, postgres, valkey, warehouse
 from infra.local.health import answers
 from infra.local.service import Service, Steps
 
@@ -17,6 +17,8 @@ def build_services(settings: Settings) -> dict[str, Service]:
     steps = Steps(settings.state_dir / "run" / "steps")
     services: list[Service] = []
     services += _stores(settings)
+    if settings.lake.embedded:
+        services.append(lake.service(settings))
     services.append(applications.landing(settings))
     if settings.alerts.enabled:
         services.append(applications.patterns(settings))

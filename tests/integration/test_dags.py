@@ -21,6 +21,7 @@ MAX_LINES = 80
 TAGS = {"tier-1", "tier-2", "marts", "quality", "landing", "housekeeping"}
 SCHEDULES = {
     "dead_letters__replay__manual": None,
+    "lake__sync__quarter_hourly": "4,19,34,49 * * * *",
     "marts__build__hourly": ["events_landed"],
     "quality__check__hourly": "37 * * * *",
     "quality__report__daily": "15 6 * * *",

@@ -187,7 +187,8 @@ def test_launch_drops_inherited_settings_and_becomes_the_program(tmp_path: Path)
 def test_every_agreed_service_is_there_and_needs_only_services(own: Settings) -> None:
     services = build_services(with_secrets(own))
     assert list(services) == [
-        "kafka", "postgres", "valkey", "warehouse", "landing", "patterns", "airflow-api",
+        "kafka", "postgres", "valkey", "warehouse", "lake", "landing", "patterns",
+        "airflow-api",
         "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer", "superset", "mlflow",
         "api",
     ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""The lake: landed events as Iceberg tables in S3."""
