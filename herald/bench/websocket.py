@@ -11,6 +11,7 @@ import base64
 import os
 import struct
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 CONTINUATION = 0
@@ -41,10 +42,12 @@ class Connection:
             except (asyncio.IncompleteReadError, ConnectionError):
                 return
             if code == CLOSE:
-                await self._send(CLOSE, payload[:2])
+                with suppress(ConnectionError):  # it may be gone already
+                    await self._send(CLOSE, payload[:2])
                 return
             if code == PING:
-                await self._send(PONG, payload)
+                with suppress(ConnectionError):  # the next frame tells
+                    await self._send(PONG, payload)
             elif code in {TEXT, BINARY, CONTINUATION}:
                 parts.append(payload)
                 if final:
