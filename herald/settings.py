@@ -110,8 +110,10 @@ class Lake(Section):
     embedded: bool = True
     host: str = "127.0.0.1"
     port: Port = 8693
-    internal_ports: tuple[Port, Port, Port, Port, Port, Port, Port] = Field(
-        (8694, 8695, 8696, 8697, 8698, 8699, 8700),
+    internal_ports: list[Port] = Field(
+        [8694, 8695, 8696, 8697, 8698, 8699, 8700],
+        min_length=7,
+        max_length=7,
         description="Of the embedded server: master, volume, filer and their gRPC, S3's gRPC.",
     )
     endpoint: str = Field("", description="Of an S3 server that is not embedded, with scheme.")
@@ -121,7 +123,6 @@ class Lake(Section):
     secret_key: SecretStr = SecretStr("")
     catalog_uri: SecretStr = SecretStr("")
     sync_rows: int = Field(500_000, ge=1_000, description="Rows of a commit, about: its memory.")
-    keep_snapshots_days: int = Field(7, ge=0, description="Older snapshots are expired.")
 
     @property
     def url(self) -> str:
