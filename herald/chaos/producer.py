@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 TICK_SECONDS = 0.05
 TENANT = "chaos"
@@ -169,6 +169,11 @@ class EventProducer:
                     break
                 except BufferError:
                     self._producer.poll(0.05)
+                except KafkaException as error:
+                    # a partition that was just added: the client learns of it within seconds
+                    if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
+                        raise
+                    self._producer.poll(0.1)
             self.numbers += 1
 
     def _note(self, number: int) -> Callable[[KafkaError | None, Message], None]:
