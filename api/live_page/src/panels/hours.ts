@@ -43,6 +43,7 @@ export function hoursPanel(): Panel {
 }
 
 function option(cells: [number, number, number][], top: number) {
+  const empty = colour('land');
   const axis = {
     axisLine: { show: false },
     axisTick: { show: false },
@@ -63,22 +64,19 @@ function option(cells: [number, number, number][], top: number) {
     yAxis: { ...axis, type: 'category', data: [...DAYS], inverse: true },
     visualMap: {
       show: false,
-      // an hour without a message has the colour of empty land
-      min: 1,
-      max: Math.max(2, Math.sqrt(top)),
+      min: 0,
+      max: Math.max(1, Math.sqrt(top)),
       dimension: 3,
       inRange: { color: [colour('scale-low'), colour('scale-high')] },
-      outOfRange: { color: [colour('land')] },
     },
     series: [
       {
         type: 'heatmap',
-        data: full(cells).map(([day, hour, value]) => [
-          hour,
-          day,
-          value,
-          Math.sqrt(Math.min(value, top)),
-        ]),
+        data: full(cells).map(([day, hour, value]) => ({
+          value: [hour, day, value, Math.sqrt(Math.min(value, top))],
+          // an hour without a message has the colour of empty land
+          ...(value ? {} : { visualMap: false, itemStyle: { color: empty } }),
+        })),
         itemStyle: { borderColor: colour('surface'), borderWidth: 2, borderRadius: 4 },
         emphasis: { itemStyle: { borderColor: colour('text'), borderWidth: 1 } },
       },
