@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from herald.chaos.disk import small_disk
 from herald.chaos.producer import EventProducer
 from herald.chaos.proxy import FaultProxy
-from herald.settings import ROOT, Settings, load_settings
+from herald.settings import ROOT, Settings, load_settings, secrets_file
 from herald.warehouse.client import connect
 from herald.warehouse.errors import WarehouseDownError
 from infra.local.environment import child_environment
@@ -257,6 +258,8 @@ class Rig:
             variables: more of its environment.
         """
         state_dir.mkdir(parents=True, exist_ok=True)
+        if state_dir != self.settings.state_dir:  # another machine would be given them
+            shutil.copy2(secrets_file(self.settings.state_dir), secrets_file(state_dir))
         environment = {
             **os.environ,
             **child_environment(self.settings),
