@@ -76,7 +76,7 @@ def complaint(folder: Path) -> str:
 
 def set_aside(folder: Path) -> Path:
     """Move a checkpoint out of the way; only the newest few are kept. Returns its new place."""
-    place = folder.with_name(f"{folder.name}.unreadable-{time.time_ns() // 1_000_000}")
+    place = folder.with_name(f"{folder.name}.unreadable-{time.time_ns()}")
     folder.rename(place)
     older = sorted(folder.parent.glob(f"{folder.name}.unreadable-*"))[:-KEPT]
     for path in older:
