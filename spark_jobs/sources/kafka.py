@@ -19,6 +19,10 @@ class BrokerError(Exception):
     """The broker does not give what was asked for; the message says what and where."""
 
 
+class NoAnswerError(BrokerError):
+    """The broker did not answer in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Records:
     """Records of one range, in order of offset: gaps are possible on a compacted topic."""
@@ -136,11 +140,18 @@ class Watermarks:
         )
 
     def read(self, timeout: float = 10.0) -> tuple[dict[Slot, int], dict[Slot, int]]:
-        """Low and high offsets by partition.
+        """Low and high offsets by partition; a second try follows a first without answer.
 
         Raises:
             BrokerError: no answer, or a topic is missing.
         """
+        try:
+            return self._read(timeout)
+        except NoAnswerError:
+            # a process that was halted wakes up with requests that are overdue at once
+            return self._read(timeout)
+
+    def _read(self, timeout: float) -> tuple[dict[Slot, int], dict[Slot, int]]:
         lows: dict[Slot, int] = {}
         highs: dict[Slot, int] = {}
         try:
@@ -158,7 +169,7 @@ class Watermarks:
                     lows[Slot(topic, partition)] = low
                     highs[Slot(topic, partition)] = high
         except KafkaException as error:
-            raise BrokerError(
+            raise NoAnswerError(
                 f"broker at {self._servers} does not answer: {error.args[0].str()} "
                 "(is it up? `herald status`)"
             ) from error
