@@ -253,13 +253,18 @@ PAGES = ("airflow", "superset", "mlflow", "api")
 
 def addresses(settings: Settings) -> dict[str, str]:
     """Where the pages are."""
-    return {name: getattr(settings, name).url for name in PAGES if getattr(settings, name).enabled}
+    return {name: address for name, address, _, _ in logins(settings)}
 
 
 def logins(settings: Settings) -> list[tuple[str, str, str, str]]:
     """Page, address, user and password of each page, for the owner's own terminal only."""
-    return [
+    pages = [(name, getattr(settings, name)) for name in PAGES]
+    rows = [
         (name, page.url, page.user, page.password.get_secret_value())
-        for name in PAGES
-        if (page := getattr(settings, name)).enabled
+        for name, page in pages
+        if page.enabled
     ]
+    if settings.api.enabled:  # served by the API, signed in to with its token
+        token = settings.api.password.get_secret_value()
+        rows.append(("live", f"{settings.api.url}/live", "", token))
+    return rows
