@@ -129,7 +129,7 @@ class LandingFigures(Collector):
         try:
             if self._watermarks is None:
                 self._watermarks = Watermarks(self._settings.kafka.servers, self._topics)
-            lows, highs = self._watermarks.read(ANSWER_SECONDS)
+            lows, highs = self._watermarks.read(ANSWER_SECONDS, tries=1)
         except BrokerError as error:
             log.warning("no figures of the broker: %s", type(error).__name__)
             return None

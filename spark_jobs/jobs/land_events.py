@@ -213,7 +213,7 @@ def run(settings: Settings) -> int:
     try:
         patience = settings.landing.start_timeout_seconds
         broker = Watermarks(config.servers, list(config.topics))
-        wait_for("broker", lambda: broker.read(5.0), patience)
+        wait_for("broker", lambda: broker.read(5.0, tries=1), patience)
         wait_for("warehouse", lambda: _check_warehouse(config.warehouse), patience)
     except (BrokerError, WarehouseError) as error:
         log("ERROR", "cannot start", reason=str(error))

@@ -139,17 +139,21 @@ class Watermarks:
             {"bootstrap.servers": servers, "group.id": "herald-landing-plan", "log_level": 3}
         )
 
-    def read(self, timeout: float = 10.0) -> tuple[dict[Slot, int], dict[Slot, int]]:
-        """Low and high offsets by partition; a second try follows a first without answer.
+    def read(
+        self, timeout: float = 10.0, *, tries: int = 2
+    ) -> tuple[dict[Slot, int], dict[Slot, int]]:
+        """Low and high offsets by partition; seconds and tries before it gives up.
 
         Raises:
             BrokerError: no answer, or a topic is missing.
         """
-        try:
-            return self._read(timeout)
-        except NoAnswerError:
-            # a process that was halted wakes up with requests that are overdue at once
-            return self._read(timeout)
+        for _ in range(tries - 1):
+            try:
+                return self._read(timeout)
+            except NoAnswerError:
+                # a process that was halted wakes up with requests that are overdue at once
+                continue
+        return self._read(timeout)
 
     def _read(self, timeout: float) -> tuple[dict[Slot, int], dict[Slot, int]]:
         lows: dict[Slot, int] = {}

@@ -26,6 +26,7 @@ from spark_jobs.sources.ranges import OffsetRange
 
 TOPIC = "lake-test.events"
 NOW_MS = 1_800_000_000_000
+ROLLUPS = ("live.events_second", "live.events_minute", "live.events_hour")
 KILLED = """
 import os, signal, sys
 from herald.lake.store import open_catalog
@@ -57,8 +58,7 @@ def value(number: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def lander(settings: Settings, broker: str, warehouse: Client) -> Iterator[Lander]:
-    for table in TABLES:
-        warehouse.command(f"TRUNCATE TABLE {table.source}")
+    empty(warehouse)
     admin = AdminClient({"bootstrap.servers": broker})
     for future in admin.create_topics([NewTopic(TOPIC, 1), NewTopic("lake-test.dead", 1)]).values():
         future.result(20)
@@ -76,8 +76,13 @@ def lander(settings: Settings, broker: str, warehouse: Client) -> Iterator[Lande
     yield lander
     lander.consumer.close()
     lander.sink.close()
-    for table in TABLES:
-        warehouse.command(f"TRUNCATE TABLE {table.source}")
+    empty(warehouse)
+
+
+def empty(warehouse: Client) -> None:
+    """Whatever other tests landed is not in the lake: a rebuild would not bring it back."""
+    for name in (*(table.source for table in TABLES), *ROLLUPS):
+        warehouse.command(f"TRUNCATE TABLE {name}")
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from pydantic import SecretStr
 
 from herald.lake.store import open_catalog
 from herald.lake.sync import Lake
@@ -87,7 +89,7 @@ def build(settings: Settings) -> None:
 
 
 def test_every_mart_is_the_same_when_the_warehouse_is_rebuilt_from_the_lake(
-    settings: Settings, broker: str, warehouse: Client, lake: Settings
+    settings: Settings, broker: str, warehouse: Client, lake: Settings, tmp_path: Path
 ) -> None:
     for table in TABLES:
         warehouse.command(f"TRUNCATE TABLE {table.source}")
@@ -103,7 +105,11 @@ def test_every_mart_is_the_same_when_the_warehouse_is_rebuilt_from_the_lake(
     kafka = lake.kafka.model_copy(
         update={"topics": lake.kafka.topics.model_copy(update={"campaigns": CAMPAIGNS})}
     )
-    own = lake.model_copy(update={"kafka": kafka})
+    # a catalog of its own: what other tests left in the shared one would be rebuilt too
+    catalog = SecretStr(f"sqlite:///{tmp_path / 'catalog.db'}")
+    own = lake.model_copy(
+        update={"kafka": kafka, "lake": lake.lake.model_copy(update={"catalog_uri": catalog})}
+    )
     base = TaskConfig.of(own)
     tables = ((TOPIC, "raw.events"), (CAMPAIGNS, "raw.campaigns"))
     lander = Lander(TaskConfig(broker, base.warehouse, base.limits, "lake-marts.dead", tables))
