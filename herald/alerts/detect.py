@@ -77,7 +77,7 @@ class Baselines:
             start = before - HISTORY_WEEKS * 7 * DAY_MS
             frame = self._observations.history(rule, names, before)
             if len(frame):  # a platform that is a week old has no zeros before it
-                start = max(start, int(frame["at"].min()))  # type: ignore[arg-type]
+                start = max(start, int(frame["at"].to_numpy().min()))
             panel = panel_of(frame, rule.group_by, names, start, before, HOUR_MS)
             self._known = {k: v for k, v in self._known.items() if k[0] != rule.name or k[1] >= day}
             self._known[key] = learn(panel)
